@@ -1,0 +1,314 @@
+// Package media carries encoded pictures and sound from the board to their
+// readers: one [Stream] a video stream, each with a [Ring] that one pump fills
+// and that RTSP viewers and the recorder read, every one with a cursor of its
+// own over the same bytes. It never decodes, never blocks the pump, never
+// copies picture bytes, and knows nothing of files, networks or owners.
+package media
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"iid2secure.nl/camagent/hal"
+)
+
+// Kind tells what a sample is.
+type Kind uint8
+
+// The two kinds of samples that share a ring.
+const (
+	Video Kind = iota
+	Audio
+)
+
+// Sample is one access unit or one frame of sound. Data is shared by all
+// readers and is read-only.
+type Sample struct {
+	Kind    Kind
+	Key     bool      // video: IDR picture, parameter sets in front
+	Data    []byte    // video: NAL units in AVC format (see hal.AccessUnit); sound: one encoded frame
+	Params  int       // video: bytes of parameter sets at the front of Data
+	Samples int       // sound: samples per channel
+	Time    time.Time // capture time with its monotonic reading
+	Seq     uint64    // video: frame number of its stream since the start, lost ones counted
+}
+
+// Unit gives the access unit view of a video sample.
+func (s *Sample) Unit() hal.AccessUnit {
+	return hal.AccessUnit{Data: s.Data, Params: s.Params, Key: s.Key, Time: s.Time, Seq: s.Seq}
+}
+
+// sampleOverhead is what a sample costs beyond its bytes, for the ring's bound.
+const sampleOverhead = 112
+
+// LagError tells a reader that it was too slow: Missed samples were evicted
+// before it read them. Its next sample is a key frame.
+type LagError struct{ Missed uint64 }
+
+func (e *LagError) Error() string {
+	return fmt.Sprintf("reader lagged: %d samples lost, resuming at a key frame", e.Missed)
+}
+
+// ErrRingClosed ends every reader of a closed ring.
+var ErrRingClosed = errors.New("ring closed")
+
+// Ring holds the newest samples of one stream, bounded in bytes. Full, it
+// evicts whole GOPs, oldest first; a GOP larger than the bound loses its front.
+// Push never blocks on readers. All methods may be called from any goroutine.
+type Ring struct {
+	mu         sync.Mutex
+	max, bytes int
+	buf        []Sample // power of two; sample n lies at n & (len-1)
+	head, tail uint64   // samples tail..head-1 are held
+	keys       []uint64 // positions of key frames held, rising
+	readers    []*Reader
+	closed     bool
+}
+
+// NewRing makes a ring of at most max bytes.
+func NewRing(max int) *Ring { return &Ring{max: max, buf: make([]Sample, 64)} }
+
+// Push adds a sample. Samples of one stream come in order of hand-over; video
+// and sound may be pushed by different goroutines.
+func (r *Ring) Push(s Sample) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return
+	}
+	if r.head-r.tail == uint64(len(r.buf)) {
+		r.grow()
+	}
+	r.buf[r.head&uint64(len(r.buf)-1)] = s
+	if s.Kind == Video && s.Key {
+		r.keys = append(r.keys, r.head)
+	}
+	r.head++
+	r.bytes += len(s.Data) + sampleOverhead
+	for r.bytes > r.max && r.head-r.tail > 1 {
+		r.evict()
+	}
+	for _, rd := range r.readers {
+		if rd.waiting {
+			rd.waiting = false
+			rd.wake <- struct{}{} // capacity 1, and only ever filled when waiting was set
+		}
+	}
+}
+
+func (r *Ring) grow() {
+	buf := make([]Sample, 2*len(r.buf))
+	for n := r.tail; n < r.head; n++ {
+		buf[n&uint64(len(buf)-1)] = r.buf[n&uint64(len(r.buf)-1)]
+	}
+	r.buf = buf
+}
+
+// evict drops the oldest GOP, or what stands before the first key frame, or,
+// if only one GOP is left, its oldest sample.
+func (r *Ring) evict() {
+	to := r.tail + 1
+	switch {
+	case len(r.keys) > 1 && r.keys[0] == r.tail:
+		to = r.keys[1]
+	case len(r.keys) > 0 && r.keys[0] > r.tail:
+		to = r.keys[0]
+	}
+	for ; r.tail < to; r.tail++ {
+		s := &r.buf[r.tail&uint64(len(r.buf)-1)]
+		r.bytes -= len(s.Data) + sampleOverhead
+		*s = Sample{}
+	}
+	for len(r.keys) > 0 && r.keys[0] < r.tail {
+		r.keys = append(r.keys[:0], r.keys[1:]...)
+	}
+}
+
+// Clear forgets everything held (privacy, unbinding); readers go on with the
+// next key frame, and are told that they lagged only if they had unread samples.
+func (r *Ring) Clear() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for r.tail < r.head {
+		r.evict()
+	}
+}
+
+// Close ends all readers.
+func (r *Ring) Close() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.closed = true
+	for _, rd := range r.readers {
+		if rd.waiting {
+			rd.waiting = false
+			rd.wake <- struct{}{}
+		}
+	}
+}
+
+// RingStats is a view for metrics.
+type RingStats struct {
+	Bytes, Samples, GOPs, Readers int
+}
+
+// Stats tells how full the ring is.
+func (r *Ring) Stats() RingStats {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return RingStats{Bytes: r.bytes, Samples: int(r.head - r.tail), GOPs: len(r.keys), Readers: len(r.readers)}
+}
+
+// NewestKey returns the capture time of the newest key frame held.
+func (r *Ring) NewestKey() (t time.Time, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.keys) == 0 {
+		return time.Time{}, false
+	}
+	return r.buf[r.keys[len(r.keys)-1]&uint64(len(r.buf)-1)].Time, true
+}
+
+// Reader is one cursor over a ring, used by one goroutine. Close it.
+type Reader struct {
+	ring    *Ring
+	next    uint64
+	needKey bool // skip everything up to a key frame
+	live    bool // after a lag resume at the newest key frame, not the oldest
+	waiting bool
+	wake    chan struct{}
+}
+
+// NewLiveReader starts at the newest key frame held, or at the next to come;
+// after a lag it resumes at the newest.
+func (r *Ring) NewLiveReader() *Reader {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	rd := r.add()
+	rd.live = true
+	rd.resume()
+	return rd
+}
+
+// NewReader starts at the last key frame that was captured at least back ago
+// (the oldest held if there is none so old, the next to come if there is none);
+// after a lag it resumes at the oldest held, so that it loses as little as can be.
+func (r *Ring) NewReader(back time.Duration) *Reader {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	rd := r.add()
+	rd.resume()
+	limit := time.Now().Add(-back)
+	for _, k := range r.keys {
+		if t := r.buf[k&uint64(len(r.buf)-1)].Time; t.After(limit) {
+			break
+		}
+		rd.next = k
+	}
+	return rd
+}
+
+func (r *Ring) add() *Reader {
+	rd := &Reader{ring: r, wake: make(chan struct{}, 1)}
+	r.readers = append(r.readers, rd)
+	return rd
+}
+
+// resume puts the cursor at a key frame held, or makes it wait for one.
+func (rd *Reader) resume() {
+	r := rd.ring
+	rd.needKey = len(r.keys) == 0
+	switch {
+	case rd.needKey:
+		rd.next = r.head
+	case rd.live:
+		rd.next = r.keys[len(r.keys)-1]
+	default:
+		rd.next = r.keys[0]
+	}
+}
+
+// Next blocks for the next sample. Errors: a *LagError (read on), ErrRingClosed,
+// or ctx's. It neither copies picture bytes nor allocates, but for a LagError.
+func (rd *Reader) Next(ctx context.Context) (Sample, error) {
+	for {
+		s, ok, err := rd.TryNext()
+		if ok || err != nil {
+			return s, err
+		}
+		rd.ring.mu.Lock()
+		ready := rd.next < rd.ring.head || rd.ring.closed
+		rd.waiting = !ready
+		rd.ring.mu.Unlock()
+		if ready {
+			continue
+		}
+		select {
+		case <-rd.wake:
+		case <-ctx.Done():
+			rd.stopWaiting()
+			return Sample{}, ctx.Err()
+		}
+	}
+}
+
+func (rd *Reader) stopWaiting() {
+	rd.ring.mu.Lock()
+	defer rd.ring.mu.Unlock()
+	if !rd.waiting {
+		<-rd.wake // Push filled it between the cancel and here
+	}
+	rd.waiting = false
+}
+
+// TryNext is Next without waiting; ok is false when there is nothing new.
+func (rd *Reader) TryNext() (s Sample, ok bool, err error) {
+	r := rd.ring
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if rd.next < r.tail {
+		missed := r.tail - rd.next
+		from := rd.next
+		rd.resume()
+		if rd.next > from {
+			missed = rd.next - from
+		}
+		return Sample{}, false, &LagError{Missed: missed}
+	}
+	for rd.next < r.head {
+		s = r.buf[rd.next&uint64(len(r.buf)-1)]
+		rd.next++
+		if rd.needKey && !(s.Kind == Video && s.Key) {
+			continue
+		}
+		rd.needKey = false
+		return s, true, nil
+	}
+	if r.closed {
+		return Sample{}, false, ErrRingClosed
+	}
+	return Sample{}, false, nil
+}
+
+// Behind tells how many samples wait for this reader.
+func (rd *Reader) Behind() uint64 {
+	rd.ring.mu.Lock()
+	defer rd.ring.mu.Unlock()
+	return rd.ring.head - min(rd.next, rd.ring.head)
+}
+
+// Close gives the reader back. It must not be used afterwards.
+func (rd *Reader) Close() {
+	r := rd.ring
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i, x := range r.readers {
+		if x == rd {
+			r.readers = append(r.readers[:i], r.readers[i+1:]...)
+			return
+		}
+	}
+}

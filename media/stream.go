@@ -1,0 +1,112 @@
+package media
+
+import (
+	"bytes"
+	"context"
+	"sync"
+
+	"iid2secure.nl/camagent/hal"
+)
+
+// Stream is one encoded video stream with its sound: what viewers open by name.
+// It outlives restarts of the board.
+type Stream struct {
+	Name string // "main", "sub"
+	Ring *Ring
+
+	mu       sync.Mutex
+	sps, pps []byte
+	audio    *hal.AudioFormat
+	config   hal.VideoConfig
+	ready    chan struct{} // closed once parameter sets are known
+}
+
+// NewStream makes a stream whose ring holds at most ringBytes.
+func NewStream(name string, ringBytes int) *Stream {
+	return &Stream{Name: name, Ring: NewRing(ringBytes), ready: make(chan struct{})}
+}
+
+// Parameters returns SPS and PPS of the newest key frame (without start codes
+// or lengths; read-only); it waits for the first one.
+func (s *Stream) Parameters(ctx context.Context) (sps, pps []byte, err error) {
+	select {
+	case <-s.ready:
+	case <-ctx.Done():
+		return nil, nil, ctx.Err()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sps, s.pps, nil
+}
+
+// Config tells what the board really does on this stream.
+func (s *Stream) Config() hal.VideoConfig {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.config
+}
+
+// SetConfig records what the board really does.
+func (s *Stream) SetConfig(c hal.VideoConfig) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.config = c
+}
+
+// Audio returns the format of the sound in the stream, or nil while the
+// microphone is closed.
+func (s *Stream) Audio() *hal.AudioFormat {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.audio
+}
+
+// SetAudio says which sound is pushed from now on; nil: none.
+func (s *Stream) SetAudio(f *hal.AudioFormat) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.audio = f
+}
+
+// PushVideo hands over one access unit.
+func (s *Stream) PushVideo(au hal.AccessUnit) {
+	if au.Key && au.Params > 0 {
+		s.remember(&au)
+	}
+	s.Ring.Push(Sample{Kind: Video, Key: au.Key, Data: au.Data, Params: au.Params, Time: au.Time, Seq: au.Seq})
+}
+
+func (s *Stream) remember(au *hal.AccessUnit) {
+	sps, pps := au.ParameterSets()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if sps == nil || pps == nil || bytes.Equal(sps, s.sps) && bytes.Equal(pps, s.pps) {
+		return
+	}
+	first := s.sps == nil
+	s.sps, s.pps = bytes.Clone(sps), bytes.Clone(pps)
+	if first {
+		close(s.ready)
+	}
+}
+
+// PushAudio hands over one frame of sound.
+func (s *Stream) PushAudio(f hal.AudioFrame) {
+	s.Ring.Push(Sample{Kind: Audio, Data: f.Data, Samples: f.Samples, Time: f.Time})
+}
+
+// PumpVideo moves frames from an open stream of the board into s until either
+// ends; offset is added to the frame numbers, so that they rise across restarts.
+// It returns the number that follows the last frame.
+func (s *Stream) PumpVideo(ctx context.Context, from hal.VideoStream, offset uint64) (uint64, error) {
+	next := offset
+	for {
+		au, err := from.Next(ctx)
+		if err != nil {
+			return next, err
+		}
+		au.Seq += offset
+		next = au.Seq + 1
+		s.PushVideo(au)
+	}
+}
