@@ -1,0 +1,150 @@
+package command
+
+import (
+	"errors"
+	"fmt"
+
+	"iid2secure.nl/camagent/cloud"
+	"iid2secure.nl/camagent/hal"
+)
+
+// None is the argument or the reply of commands that have none.
+type None struct{}
+
+// The commands.
+var (
+	StatusGet = Definition[None, Status]{Entry{
+		"status.get", "", "what the camera is, does, and suffers from"}}
+	SettingsGet = Definition[None, Settings]{Entry{
+		"settings.get", "", "the settings in force, as observed"}}
+	SettingsSet = Definition[SettingsPatch, Settings]{Entry{
+		"settings.set", cloud.Control, "change settings; the reply is what is in force afterwards"}}
+	SnapshotTake = Definition[None, Snapshot]{Entry{
+		"snapshot.take", cloud.Live, "take a picture now; it is sealed and uploaded, or sent in the reply while the store is away"}}
+	ClipsList = Definition[ClipsQuery, ClipsPage]{Entry{
+		"clips.list", cloud.Clips, "the clips that lie on the camera's card, newest first"}}
+	KeyframeRequest = Definition[StreamName, None]{Entry{
+		"keyframe.request", cloud.Live, "make a stream begin a new GOP"}}
+	LiveGet = Definition[None, Live]{Entry{
+		"live.get", cloud.Live, "addresses and credential of the live streams on the local network"}}
+)
+
+var table = []Entry{
+	StatusGet.Entry, SettingsGet.Entry, SettingsSet.Entry, SnapshotTake.Entry,
+	ClipsList.Entry, KeyframeRequest.Entry, LiveGet.Entry,
+}
+
+// Status is what status.get tells.
+type Status struct {
+	Version      string               `json:"version"`
+	Uptime       int64                `json:"uptime_ms"`
+	Time         string               `json:"time"` // the camera's clock, RFC 3339
+	Board        hal.Info             `json:"board"`
+	Capabilities []string             `json:"capabilities"`
+	Streams      []StreamStatus       `json:"streams"`
+	Recording    RecordingStatus      `json:"recording"`
+	Microphone   bool                 `json:"microphone"` // open
+	Card         CardStatus           `json:"card"`
+	Upload       UploadStatus         `json:"upload"`
+	Chains       map[string]ChainHead `json:"chains"` // by stream
+	Conditions   []Condition          `json:"conditions"`
+}
+
+// StreamStatus is one stream as it runs.
+type StreamStatus struct {
+	Name    string          `json:"name"`
+	Running bool            `json:"running"`
+	Frames  uint64          `json:"frames"` // since boot
+	Config  hal.VideoConfig `json:"config"`
+	Viewers int             `json:"viewers"`
+}
+
+// RecordingStatus tells what the recorder does.
+type RecordingStatus struct {
+	Mode   string `json:"mode"`
+	Active bool   `json:"active"` // a clip is open
+	Clips  uint64 `json:"clips"`  // closed since boot
+}
+
+// CardStatus tells how the card is used, in bytes.
+type CardStatus struct {
+	Used  int64 `json:"used"`
+	Limit int64 `json:"limit"`
+	Clips int   `json:"clips"`
+}
+
+// UploadStatus is the backlog.
+type UploadStatus struct {
+	Pending int    `json:"pending"`
+	Bytes   int64  `json:"bytes"`
+	Done    uint64 `json:"done"` // objects confirmed since boot
+}
+
+// ChainHead is the end of the manifest chain of a stream.
+type ChainHead struct {
+	Sequence uint64 `json:"sequence"`
+	Hash     string `json:"hash"`
+}
+
+// Condition is something that is wrong now.
+type Condition struct {
+	Code    string `json:"code"`
+	Message string `json:"message"`
+	Since   string `json:"since"` // RFC 3339
+}
+
+// StreamName names one stream.
+type StreamName struct {
+	Stream string `json:"stream"`
+}
+
+// Validate refuses an empty name.
+func (s *StreamName) Validate() error {
+	if s.Stream == "" {
+		return errors.New("stream: missing, want main or sub")
+	}
+	return nil
+}
+
+// Live is what a viewer on the local network needs.
+type Live struct {
+	User     string            `json:"user"`
+	Password string            `json:"password"`
+	URLs     map[string]string `json:"urls"` // by stream, without credentials
+}
+
+// Snapshot names a sealed picture in the store, or carries it.
+type Snapshot struct {
+	Name   string `json:"name"`
+	Size   int64  `json:"size"`             // of the sealed object
+	SHA256 string `json:"sha256"`           // of the sealed object, hex
+	Stored bool   `json:"stored"`           // confirmed by the store
+	Sealed []byte `json:"sealed,omitempty"` // the object itself, if it is not stored
+}
+
+// ClipsQuery pages through the card's clips.
+type ClipsQuery struct {
+	Before string `json:"before,omitempty"` // a name; older ones follow
+	Limit  int    `json:"limit,omitempty"`  // 0: 100
+}
+
+// Validate bounds the page.
+func (q *ClipsQuery) Validate() error {
+	if q.Limit < 0 || q.Limit > 1000 {
+		return fmt.Errorf("limit: is %d, want 0 to 1000", q.Limit)
+	}
+	return nil
+}
+
+// ClipsPage is one page; More is set if older ones follow.
+type ClipsPage struct {
+	Clips []CardClip `json:"clips"`
+	More  bool       `json:"more"`
+}
+
+// CardClip is one clip on the card.
+type CardClip struct {
+	Name     string `json:"name"`
+	Size     int64  `json:"size"`
+	Uploaded bool   `json:"uploaded"`
+}

@@ -1,0 +1,147 @@
+package config
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/spf13/pflag"
+)
+
+func write(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "camagent.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestShippedExampleEqualsDefaults(t *testing.T) {
+	t.Parallel()
+	got, err := Load("camagent.yaml", nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Default()
+	want.Pipe.Sources, want.Cloud.StorageHosts = []PipeSource{}, []string{}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Fatal(d)
+	}
+	text, _ := os.ReadFile("camagent.yaml")
+	for _, k := range Keys() {
+		if last := k[strings.LastIndex(k, ".")+1:]; !strings.Contains(string(text), last+":") {
+			t.Errorf("the example does not show %s", k)
+		}
+	}
+}
+
+func TestFileEnvironmentFlagsInThatOrder(t *testing.T) {
+	t.Parallel()
+	file := write(t, "rtsp:\n  address: \":1\"\n  max_viewers: 5\nboard: pipe\npipe:\n  sources:\n    - {stream: main, command: [cat, x], fps: 25, early_cut: 3ms}\n")
+	flags := pflag.NewFlagSet("x", pflag.ContinueOnError)
+	flags.String("rtsp.address", "", "")
+	if err := flags.Parse([]string{"--rtsp.address=:3"}); err != nil {
+		t.Fatal(err)
+	}
+	c, err := Load(file, flags, []string{"CAMAGENT_RTSP_ADDRESS=:2", "CAMAGENT_RTSP_UDP=false", "CAMAGENT_RECORD_CLIP_LENGTH=10s", "CAMAGENT_CLOUD_STORAGE_HOSTS=a:1,b:2", "HOME=/x"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.RTSP.Address != ":3" || c.RTSP.UDP || c.RTSP.MaxViewers != 5 || c.Record.ClipLength != 10*time.Second ||
+		!reflect.DeepEqual(c.Cloud.StorageHosts, []string{"a:1", "b:2"}) || c.Pipe.Sources[0].EarlyCut != 3*time.Millisecond {
+		t.Fatalf("%+v", c)
+	}
+}
+
+func TestR9_EveryProblemIsNamedAtOnce(t *testing.T) {
+	t.Parallel()
+	file := write(t, "bored: sim\nrtsp:\n  adress: x\n  udp: maybe\n  max_viewers: 1.5\nrecord:\n  clip_length: soon\nstate_dir: [1]\n")
+	_, err := Load(file, nil, []string{"CAMAGENT_NOPE=1"})
+	var e *Error
+	if !errors.As(err, &e) {
+		t.Fatalf("%v", err)
+	}
+	for _, want := range []string{"bored: is unknown", "rtsp.adress: is unknown, want one of rtsp.address", "rtsp.udp", "true or false",
+		`rtsp.max_viewers: is 1.5, want a whole number`, "record.clip_length", "duration", "CAMAGENT_NOPE", "state_dir"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%q is not in:\n%v", want, err)
+		}
+	}
+	if len(e.Problems) != 7 {
+		t.Errorf("%d problems:\n%v", len(e.Problems), err)
+	}
+}
+
+// One negative case a rule: the key that is wrong must be named.
+func TestR9_WrongValues(t *testing.T) {
+	t.Parallel()
+	for text, key := range map[string]string{
+		"state_dir: here": "state_dir",
+		"board: v4l9":     "board",
+		"sim: {title: " + strings.Repeat("x", 41) + "}": "sim.title",
+		"board: pipe": "pipe.sources",
+		"board: pipe\npipe: {sources: [{stream: main, path: /x},{stream: third, path: /x}]}": "pipe.sources[1].stream",
+		"board: pipe\npipe: {sources: [{stream: main, path: /x},{stream: main, path: /x}]}":  "pipe.sources[1].stream",
+		"board: pipe\npipe: {sources: [{stream: main, path: /x, command: [a]}]}":             "pipe.sources[0].command",
+		"board: pipe\npipe: {sources: [{stream: main}]}":                                     "pipe.sources[0].command",
+		"board: pipe\npipe: {sources: [{stream: main, path: x}]}":                            "pipe.sources[0].path",
+		"board: pipe\npipe: {sources: [{stream: main, path: /x, fps: -1}]}":                  "pipe.sources[0].fps",
+		"board: pipe\npipe: {sources: [{stream: main, path: /x, early_cut: 1s}]}":            "pipe.sources[0].early_cut",
+		"board: pipe\npipe: {sources: [{stream: main, path: /x, speed: 1}]}":                 "pipe.sources",
+		"board: pipe\npipe: {sources: [{stream: sub, path: /x}]}":                            "pipe.sources",
+		"ring: {main_kb: 1}":                                            "ring.main_kb",
+		"ring: {sub_kb: 1}":                                             "ring.sub_kb",
+		"rtsp: {address: nowhere}":                                      "rtsp.address",
+		"rtsp: {address: ':70000'}":                                     "rtsp.address",
+		"rtsp: {max_viewers: 0}":                                        "rtsp.max_viewers",
+		"record: {stream: third}":                                       "record.stream",
+		"record: {clip_length: 1s}":                                     "record.clip_length",
+		"card: {dir: card}":                                             "card.dir",
+		"card: {limit_mb: 0}":                                           "card.limit_mb",
+		"cloud: {broker: ':1', storage_hosts: ['a:1']}":                 "cloud.broker",
+		"cloud: {broker: 'a:1'}":                                        "cloud.storage_hosts",
+		"cloud: {broker: 'a:1', storage_hosts: ['a']}":                  "cloud.storage_hosts[0]",
+		"cloud: {broker: 'a:1', storage_hosts: ['a:1'], roots_file: x}": "cloud.roots_file",
+		"pairing: {window: 2h}":                                         "pairing.window",
+		"log: {level: loud}":                                            "log.level",
+		"log: {format: xml}":                                            "log.format",
+	} {
+		_, err := Load(write(t, text), nil, nil)
+		var e *Error
+		if !errors.As(err, &e) || len(e.Problems) != 1 || e.Problems[0].Key != key {
+			t.Errorf("%s: %v, want one problem with %s", text, err, key)
+		}
+	}
+}
+
+func TestUnreadableFilesAreOneClearLine(t *testing.T) {
+	t.Parallel()
+	for _, file := range []string{"/nonexistent/camagent.yaml", write(t, "a: [b"), write(t, "\x00\x01")} {
+		_, err := Load(file, nil, nil)
+		if err == nil || !strings.Contains(err.Error(), file) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s: %v", file, err)
+		}
+	}
+}
+
+// S5: any bytes as a configuration file end in a Config or an error.
+func FuzzLoad(f *testing.F) {
+	f.Add([]byte("rtsp: {address: ':1'}"))
+	f.Add([]byte("board: pipe\npipe: {sources: [{stream: main, path: /x}]}"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		path := filepath.Join(t.TempDir(), "c.yaml")
+		if err := os.WriteFile(path, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c, err := Load(path, nil, nil)
+		if err == nil && len(c.validate()) > 0 {
+			t.Fatal("an invalid configuration was taken")
+		}
+	})
+}
