@@ -1,0 +1,51 @@
+// Package retry is the waiting between attempts: full jitter over a doubling
+// span, so that two thousand cameras don't come back in the same second (R8).
+// It only computes and waits; who fails for good decides that itself.
+package retry
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+)
+
+// Backoff yields waits drawn evenly from [0, span), the span doubling from Min
+// to Max. The zero value uses 1 s and 5 minutes. Not safe for concurrent use.
+type Backoff struct {
+	Min, Max time.Duration
+
+	span time.Duration
+}
+
+// Next returns the next wait.
+func (b *Backoff) Next() time.Duration {
+	if b.Min <= 0 {
+		b.Min = time.Second
+	}
+	if b.Max < b.Min {
+		b.Max = max(b.Min, 5*time.Minute)
+	}
+	if b.span == 0 {
+		b.span = b.Min
+	}
+	wait := rand.N(b.span)
+	b.span = min(2*b.span, b.Max)
+	return wait
+}
+
+// Reset goes back to Min.
+func (b *Backoff) Reset() { b.span = 0 }
+
+// Sleep waits for d, or until ctx ends or wake receives (a nil wake never
+// does); it returns ctx's error if that was the reason.
+func Sleep(ctx context.Context, d time.Duration, wake <-chan struct{}) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-wake:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return nil
+}

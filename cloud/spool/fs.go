@@ -1,0 +1,90 @@
+package spool
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"syscall"
+)
+
+// FS is what a Spool needs of a file system; paths are absolute or relative to
+// the process, as os takes them. Tests put one in between that fails, forgets
+// what was not synced, or is slow.
+type FS interface {
+	Create(path string) (WFile, error) // new file, mode 0600; fails if it exists
+	Open(path string) (io.ReadSeekCloser, error)
+	ReadDir(path string) ([]fs.DirEntry, error)
+	Stat(path string) (fs.FileInfo, error)
+	Mkdir(path string) error // mode 0700, no error if it is there
+	Rename(from, to string) error
+	Remove(path string) error                // file or empty folder
+	SyncDir(path string) error               // makes names in it durable
+	Free(path string) (int64, error)         // bytes
+	Lock(path string) (io.Closer, error)     // exclusive, between processes
+	SameFS(path, other string) (bool, error) // do both lie on one file system
+}
+
+// WFile is a file being written.
+type WFile interface {
+	io.WriteCloser
+	Sync() error
+}
+
+// osFS is the operating system's file system.
+type osFS struct{}
+
+func (osFS) Create(path string) (WFile, error) {
+	return os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+}
+func (osFS) Open(path string) (io.ReadSeekCloser, error) { return os.Open(path) }
+func (osFS) ReadDir(path string) ([]fs.DirEntry, error)  { return os.ReadDir(path) }
+func (osFS) Stat(path string) (fs.FileInfo, error)       { return os.Stat(path) }
+func (osFS) Rename(from, to string) error                { return os.Rename(from, to) }
+func (osFS) Remove(path string) error                    { return os.Remove(path) }
+
+func (osFS) Mkdir(path string) error {
+	if err := os.Mkdir(path, 0o700); !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return nil
+}
+
+func (osFS) SyncDir(path string) error {
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+func (osFS) Free(path string) (int64, error) {
+	var st syscall.Statfs_t
+	if err := syscall.Statfs(path, &st); err != nil {
+		return 0, &fs.PathError{Op: "statfs", Path: path, Err: err}
+	}
+	return int64(st.Bavail) * int64(st.Bsize), nil //nolint:unconvert // the fields' types differ by architecture
+}
+
+func (osFS) Lock(path string) (io.Closer, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		return nil, &fs.PathError{Op: "lock", Path: path, Err: err}
+	}
+	return f, nil
+}
+
+func (osFS) SameFS(path, other string) (bool, error) {
+	var a, b syscall.Stat_t
+	if err := syscall.Stat(path, &a); err != nil {
+		return false, &fs.PathError{Op: "stat", Path: path, Err: err}
+	}
+	if err := syscall.Stat(other, &b); err != nil {
+		return false, &fs.PathError{Op: "stat", Path: other, Err: err}
+	}
+	return a.Dev == b.Dev, nil
+}
