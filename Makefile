@@ -1,0 +1,59 @@
+# camagent: see README.md. Needs Go and make; what else the tests need is
+# installed by `make tools` if it is run as root, and named if it is not.
+
+GO        ?= go
+RUN       ?= $(CURDIR)/.run
+BIN       := $(CURDIR)/bin
+VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS   := -s -w -X iid2secure.nl/camagent/agent.Version=$(VERSION)
+BUILD     := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
+export VERSITYGW := $(BIN)/versitygw
+
+.PHONY: build run test unit e2e cross bench fuzz fmt lint tools clean
+
+build: ## bin/camagent, bin/camctl, bin/camcloud
+	$(BUILD) -o $(BIN)/ ./cmd/...
+
+# The S3 server of development and tests is a module of its own; its first build takes a minute or two.
+$(BIN)/versitygw: tools/go.sum
+	@echo "building the S3 server for development and tests (once)"
+	CGO_ENABLED=0 $(GO) build -C tools -trimpath -ldflags '-s -w' -o $@ github.com/versity/versitygw/cmd/versitygw
+
+$(BIN)/gotestsum: tools/go.sum
+	CGO_ENABLED=0 $(GO) build -C tools -trimpath -o $@ gotest.tools/gotestsum
+
+run: build $(BIN)/versitygw ## a camera, its cloud and its owner, until Ctrl-C
+	@$(GO) build -trimpath -o $(BIN)/devrun ./scripts/devrun
+	@exec $(BIN)/devrun --bin $(BIN) --run $(abspath $(RUN))
+
+tools: ## what the tests need beyond Go
+	@sh scripts/tools.sh
+
+test: tools lint build $(BIN)/versitygw $(BIN)/gotestsum ## everything, race detector on
+	CGO_ENABLED=1 $(BIN)/gotestsum --format pkgname -- -race -timeout 9m ./...
+
+lint:
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "gofmt would change:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
+	$(GO) vet ./...
+
+fuzz: ## every fuzz target, FUZZTIME each
+	@sh scripts/fuzz.sh $(or $(FUZZTIME),5s)
+
+bench: build $(BIN)/versitygw ## the figures of docs/performance.md, on this machine; JSON lines in .run/bench.jsonl
+	@mkdir -p .run
+	$(GO) run ./scripts/bench --bin $(BIN) --out .run/bench.jsonl
+
+CROSS := linux/arm/7 linux/arm/6 linux/arm64 linux/mipsle linux/amd64
+cross: ## stripped binaries for all cameras, in bin/<platform>, with their sizes
+	@set -e; for t in $(CROSS); do \
+	  os=$$(echo $$t | cut -d/ -f1); arch=$$(echo $$t | cut -d/ -f2); arm=$$(echo $$t | cut -d/ -f3); \
+	  dir=$(BIN)/$$os-$$arch$${arm:+v$$arm}; mkdir -p $$dir; \
+	  GOOS=$$os GOARCH=$$arch GOARM=$$arm GOMIPS=softfloat $(BUILD) -o $$dir/ ./cmd/camagent ./cmd/camctl; \
+	  ls -l $$dir | awk -v p="$$os-$$arch$${arm:+v$$arm}" 'NR>1 {printf "%-14s %-9s %6.2f MB\n", p, $$9, $$5/1e6}'; \
+	done
+
+fmt:
+	gofmt -w $$(git ls-files '*.go')
+
+clean:
+	rm -rf $(BIN)

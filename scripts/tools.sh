@@ -1,0 +1,31 @@
+#!/bin/sh
+# Installs what the tests need beyond Go (as root), or names it (otherwise).
+set -eu
+missing=""
+need() { # program package
+	command -v "$1" >/dev/null 2>&1 || missing="$missing $2"
+}
+need gcc gcc
+need ffmpeg ffmpeg
+need ffprobe ffmpeg
+need age age
+need mosquitto mosquitto
+need zbarimg zbar-tools
+need gst-launch-1.0 gstreamer1.0-tools
+plugin() { # GStreamer element, package
+	command -v gst-inspect-1.0 >/dev/null 2>&1 && gst-inspect-1.0 --exists "$1" || missing="$missing $2"
+}
+plugin rtspsrc gstreamer1.0-plugins-good
+plugin h264parse gstreamer1.0-plugins-bad
+plugin avdec_h264 gstreamer1.0-libav
+missing=$(printf '%s\n' $missing | sort -u | tr '\n' ' ')
+[ -n "$missing" ] && [ "$missing" != " " ] || exit 0
+if [ "$(id -u)" -ne 0 ]; then
+	echo "tests need these Debian packages: $missing" >&2
+	echo "install them:  sudo apt-get install --no-install-recommends $missing" >&2
+	exit 1
+fi
+echo "installing for the tests: $missing"
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -qq
+apt-get install -y -qq --no-install-recommends $missing >/dev/null
