@@ -1,0 +1,210 @@
+// Package pipe is the board for everything that writes H.264 by itself: a
+// program's standard output (rpicam-vid, ffmpeg, a vendor's sample), a FIFO
+// that such a program writes to, or a recorded file that is replayed.
+//
+// It reads Annex B (ITU-T H.264, annex B) and hands over whole access units.
+// It owns the programs it starts: each is a process group of its own and is
+// gone when its stream is closed. It never runs a shell (S6), never decodes,
+// and never restarts anything: a stream whose program ended is dead
+// ([hal.ErrGone]), and opening it again starts the program anew; who opens,
+// and how long he waits in between, is the agent's matter (R4).
+//
+// The board cannot ask for a key frame or change the encoder: the only way
+// would be to restart the program, which takes seconds and tears the picture.
+// So it has neither [hal.KeyframeRequester] nor [hal.EncoderTuner]; programs
+// are to be started with a GOP of one or two seconds.
+package pipe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"slices"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"iid2secure.nl/camagent/hal"
+)
+
+// Source says where one stream comes from: exactly one of Command and Path.
+type Source struct {
+	// Stream is "main" or "sub".
+	Stream string
+	// Command is a program and its arguments, without a shell; it writes Annex B
+	// to its standard output. The program is looked up in PATH.
+	Command []string
+	// Path is a FIFO, which is read until its writer closes it, or a regular
+	// file, which is replayed in a loop at FPS pictures a second.
+	Path string
+	// FPS is the nominal picture rate; 0: as the stream itself says.
+	FPS int
+	// EarlyCut ends an access unit after a pause of the writer, instead of when
+	// the next one begins one picture later. Only for writers that write a whole
+	// access unit at once: 3 ms suits them. 0: off.
+	EarlyCut time.Duration
+	// Stall is how long a program may write nothing before it counts as gone;
+	// 0 means 10 s. A FIFO may be silent for ever.
+	Stall time.Duration
+}
+
+// Config makes a Board.
+type Config struct {
+	Sources []Source
+	Log     *zap.Logger // nil: silent
+}
+
+// Board is a set of byte streams. Its methods may be called from any goroutine.
+type Board struct {
+	log     *zap.Logger
+	sources []Source // main first
+
+	mu     sync.Mutex
+	open   map[string]*stream
+	closed bool
+}
+
+var _ hal.Board = (*Board)(nil)
+
+// New checks the sources, all of them, and starts nothing. A program or file
+// that does not exist is [hal.ErrNotFound].
+func New(c Config) (*Board, error) {
+	if c.Log == nil {
+		c.Log = zap.NewNop()
+	}
+	if err := check(c.Sources); err != nil {
+		return nil, err
+	}
+	b := &Board{log: c.Log, sources: slices.Clone(c.Sources), open: map[string]*stream{}}
+	slices.SortFunc(b.sources, func(x, y Source) int { return order(x.Stream) - order(y.Stream) })
+	return b, nil
+}
+
+func order(name string) int { return slices.Index([]string{"main", "sub"}, name) }
+
+func check(sources []Source) error {
+	var errs []error
+	seen := map[string]bool{}
+	for _, s := range sources {
+		if seen[s.Stream] {
+			errs = append(errs, fmt.Errorf("pipe board: two sources for stream %q, want one", s.Stream))
+		}
+		seen[s.Stream] = true
+		if err := s.check(); err != nil {
+			errs = append(errs, fmt.Errorf("pipe board, stream %q: %w", s.Stream, err))
+		}
+	}
+	if !seen["main"] {
+		errs = append(errs, errors.New(`pipe board: no source for stream "main"`))
+	}
+	return errors.Join(errs...)
+}
+
+const maxFPS = 240
+
+func (s *Source) check() error {
+	switch {
+	case order(s.Stream) < 0:
+		return errors.New(`unknown stream, want "main" or "sub"`)
+	case len(s.Command) == 0 && s.Path == "":
+		return errors.New("neither command nor path, want one of them")
+	case len(s.Command) > 0 && s.Path != "":
+		return errors.New("both command and path, want one of them")
+	case s.FPS < 0 || s.FPS > maxFPS:
+		return fmt.Errorf("fps is %d, want 0 (as the stream says) to %d", s.FPS, maxFPS)
+	case s.EarlyCut < 0 || s.EarlyCut > time.Second:
+		return fmt.Errorf("early cut is %v, want 0 (off) to 1s", s.EarlyCut)
+	case s.Stall < 0:
+		return fmt.Errorf("stall is %v, want 0 (10s) or more", s.Stall)
+	case s.Path != "":
+		_, err := s.stat()
+		return err
+	}
+	_, err := exec.LookPath(s.Command[0])
+	if err != nil {
+		return fmt.Errorf("%w: program %q", hal.ErrNotFound, s.Command[0])
+	}
+	return nil
+}
+
+// stat returns the mode of the path: a FIFO's, or a regular file's.
+func (s *Source) stat() (fs.FileMode, error) {
+	fi, err := os.Stat(s.Path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return 0, fmt.Errorf("%w: file %q", hal.ErrNotFound, s.Path)
+	case err != nil:
+		return 0, err
+	case !fi.Mode().IsRegular() && fi.Mode().Type() != fs.ModeNamedPipe:
+		return 0, fmt.Errorf("%q is neither a FIFO nor a regular file", s.Path)
+	}
+	return fi.Mode(), nil
+}
+
+// Info implements [hal.Board].
+func (b *Board) Info() hal.Info { return hal.Info{Board: "pipe", Model: "external encoder"} }
+
+// Streams implements [hal.Board]. Nothing of a pipe's stream can be tuned, so
+// the ranges are empty.
+func (b *Board) Streams() []hal.StreamInfo {
+	list := make([]hal.StreamInfo, len(b.sources))
+	for i, s := range b.sources {
+		list[i] = hal.StreamInfo{Name: s.Stream, Default: hal.VideoConfig{FPS: s.FPS}}
+	}
+	return list
+}
+
+// OpenVideo implements [hal.Board]: it starts the program or opens the file.
+// The wish is not looked at. It does not wait for a picture; until the first
+// one has been read, Config knows no size.
+func (b *Board) OpenVideo(ctx context.Context, name string, _ hal.VideoConfig) (hal.VideoStream, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	i := slices.IndexFunc(b.sources, func(s Source) bool { return s.Stream == name })
+	if i < 0 {
+		return nil, fmt.Errorf("pipe board: %w: %q", hal.ErrNoStream, name)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return nil, fmt.Errorf("pipe board: %w", hal.ErrClosed)
+	}
+	if b.open[name] != nil {
+		return nil, fmt.Errorf("pipe board: stream %q is open already", name)
+	}
+	s, err := b.start(b.sources[i])
+	if err != nil {
+		return nil, fmt.Errorf("pipe board, stream %q: %w", name, err)
+	}
+	b.open[name] = s
+	return s, nil
+}
+
+func (b *Board) forget(s *stream) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.open[s.src.Stream] == s {
+		delete(b.open, s.src.Stream)
+	}
+}
+
+// Close implements [hal.Board]; it waits until the programs are gone.
+func (b *Board) Close() error {
+	b.mu.Lock()
+	b.closed = true
+	var open []*stream
+	for _, s := range b.open {
+		open = append(open, s)
+	}
+	b.mu.Unlock()
+	var errs []error
+	for _, s := range open {
+		errs = append(errs, s.Close())
+	}
+	return errors.Join(errs...)
+}
