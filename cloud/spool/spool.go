@@ -1,10 +1,46 @@
-// Package spool alone owns the card.
+// Package spool alone owns the card: one folder that holds sealed objects until
+// the store has confirmed them, and for as long afterwards as there is room.
+//
+// It gets bytes that are sealed already and never sees plaintext or a key; so
+// nothing readable can reach the card through it, temporary files included (P5).
+// It must not talk to the network, and nobody else may write below its folder.
+//
+// # Layout
+//
+//	pending/<lane>/<hour>/<name>.mp4.age  a closed clip, not yet confirmed
+//	pending/<lane>/<hour>/<name>.jws      its manifest
+//	pending/<lane>/<hour>/<name>.jpg.age  a single sealed object
+//	…/<file>.part, …/<name>.jws.tmp       being written
+//	uploaded/<hour>/…                     the same, confirmed in the store; evicted first, oldest first
+//
+// Lane is snapshot, alarm or routine; hour is the UTC hour in the name (2006010215).
+//
+// # Commit
+//
+//  1. fsync <name>.mp4.age.part
+//  2. write <name>.jws.tmp, fsync, rename to <name>.jws, fsync the folder
+//  3. rename the .part to <name>.mp4.age, fsync the folder
+//
+// The manifest is on the card only if the whole clip is: step 2 decides.
+//
+// # Recovery, at every Open
+//
+//  1. .tmp files, and .part files without a manifest, are removed: nobody was told that they exist.
+//  2. A .part with its manifest is a commit cut after step 2: it is renamed (step 3).
+//  3. If one of a pair lies under uploaded/ and the other under pending/, a
+//     release was cut: the other one follows.
+//  4. A manifest without clip, or a clip under uploaded/ without manifest, is an
+//     eviction that was cut: removed. A clip under pending/ without manifest
+//     cannot come from a cut (the card lost the file): it is kept and uploaded alone.
+//  5. Empty hour folders are removed; files with foreign names are left alone.
+//
+// What recovery did is counted in Stats. After a cut, every clip whose Commit
+// returned nil is there with its manifest (R2) (R2); what was being
+// written is gone, which is at most the open clip of each stream.
 package spool
 
 import (
-	"context"
 	"errors"
-	"io"
 	"time"
 
 	"go.uber.org/zap"
@@ -90,54 +126,10 @@ type Stats struct {
 	Err          error     // the last failure of the card, nil after a success
 }
 
-// Spool owns the card. Methods may be called from any goroutine; each *File
-// from one at a time. It has no goroutines.
-type Spool struct{ state }
-
-// Open takes hold of the card at dir and runs recovery. dir is created if its
-// parent exists. Errors: ErrGone, ErrReadOnly, ErrFull, or that another process
-// holds the card.
-func Open(dir string, cfg Config) (*Spool, error) { return open(dir, cfg) }
-
-// Close lets go of the card. Open Files fail from then on.
-func (s *Spool) Close() error { return s.close() }
-
-// Create begins a clip: <name>.mp4.age.part. Name comes from ClipName; lane is
-// Alarm or Routine. ErrFull if there is no space and nothing to evict.
-func (s *Spool) Create(name string, lane Lane) (*File, error) { return s.create(name, lane) }
-
-// Add stores one small sealed object at once and durably, under its file name,
-// for example <clip name>.jpg.age.
-func (s *Spool) Add(name string, lane Lane, data []byte) (Object, error) {
-	return s.add(name, lane, data)
-}
-
-// Next waits for the most urgent object and lends it out: it is not offered
-// again until Return. Within a lane the order of Commit is kept. An error is
-// ctx's, or a failure of the card.
-func (s *Spool) Next(ctx context.Context) (Object, error) { return s.next(ctx) }
-
-// Return puts a lent object back at its place in its lane, not to be offered
-// again for the given time.
-func (s *Spool) Return(o Object, after time.Duration) { s.giveBack(o, after) }
-
-// Release says that the store has confirmed all parts of o: they are kept while
-// there is room, and evicted first, together.
-func (s *Spool) Release(o Object) error { return s.release(o) }
-
-// Pending tells whether an object of that name still waits for its release.
-func (s *Spool) Pending(name string) bool { return s.pending(name) }
-
-// OpenPart opens a file of the card by its name, uploaded or not, for reading.
-func (s *Spool) OpenPart(name string) (io.ReadSeekCloser, error) { return s.openPart(name) }
-
-// List returns up to limit objects, newest first, whose names sort before
-// `before` (empty: from the newest); the last name is the next page's before.
-func (s *Spool) List(before string, limit int) []Entry { return s.list(before, limit) }
-
-// Stats returns the state of the card; it never waits for the card.
-func (s *Spool) Stats() Stats { return s.stats() }
-
-// Wipe removes every object, uploaded or not: unbinding. Open Files fail from
-// then on. It can be repeated after a power cut.
-func (s *Spool) Wipe() error { return s.wipe() }
+// Object and part names end so.
+const (
+	extClip     = ".mp4.age"
+	extManifest = ".jws"
+	extPart     = ".part"
+	extTmp      = ".tmp"
+)

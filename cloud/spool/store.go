@@ -1,0 +1,351 @@
+package spool
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// Spool owns the card. Methods may be called from any goroutine; each *File
+// from one at a time. It has no goroutines.
+type Spool struct {
+	dir  string
+	cfg  Config
+	fs   FS
+	log  *zap.Logger
+	lock io.Closer
+
+	// card is held by whoever changes names on the card, bar evict; it is never
+	// taken while mu is held. A slow card makes its holders wait, not mu's.
+	card sync.Mutex
+
+	mu      sync.Mutex // guards the rest; no card access under it
+	x       index
+	open    map[string]bool // names of clips being written
+	used    int64
+	credit  int64           // bytes that may be written before free space is asked for again
+	made    map[string]bool // hour folders known to exist
+	emptied map[string]bool // hour folders that may be empty
+	newest  string          // the latest hour in which something began
+	gen     uint64          // counts wipes and Close
+	st      Stats
+	changed chan struct{} // closed and replaced when Next should look again
+}
+
+// creditStep is how many bytes are written between two looks at the free space.
+const creditStep = 1 << 20
+
+// Open takes hold of the card at dir and runs recovery. dir is created if its
+// parent exists. Errors: ErrGone, ErrReadOnly, ErrFull, or that another process
+// holds the card.
+func Open(dir string, cfg Config) (*Spool, error) {
+	s := &Spool{
+		dir: filepath.Clean(dir), cfg: cfg, fs: cfg.FS, log: cfg.Log, x: newIndex(),
+		open: map[string]bool{}, made: map[string]bool{}, emptied: map[string]bool{}, changed: make(chan struct{}),
+	}
+	if s.fs == nil {
+		s.fs = osFS{}
+	}
+	if s.log == nil {
+		s.log = zap.NewNop()
+	}
+	if err := s.takeHold(); err != nil {
+		return nil, fmt.Errorf("card %s: %w", s.dir, err)
+	}
+	if err := s.recover(); err != nil {
+		s.lock.Close()
+		return nil, fmt.Errorf("card %s: recovery: %w", s.dir, err)
+	}
+	return s, nil
+}
+
+// takeHold checks that dir is the card, and locks it.
+func (s *Spool) takeHold() error {
+	parent := filepath.Dir(s.dir)
+	if _, err := s.fs.Stat(parent); err != nil {
+		return cardError("its parent folder", err)
+	}
+	if err := s.fs.Mkdir(s.dir); err != nil {
+		return cardError("creating it", err)
+	}
+	if s.cfg.RequireMount {
+		same, err := s.fs.SameFS(s.dir, parent)
+		if err != nil {
+			return cardError("looking at it", err)
+		}
+		if same {
+			return fmt.Errorf("%w: nothing is mounted there", ErrGone)
+		}
+	}
+	lock, err := s.fs.Lock(s.dir)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		return errors.New("another process uses it")
+	}
+	if err != nil {
+		return cardError("locking it", err)
+	}
+	s.lock = lock
+	return nil
+}
+
+// Close lets go of the card. Open Files fail from then on.
+func (s *Spool) Close() error {
+	s.mu.Lock()
+	s.gen++
+	s.mu.Unlock()
+	s.card.Lock()
+	defer s.card.Unlock()
+	return s.lock.Close()
+}
+
+// Create begins a clip: <name>.mp4.age.part. Name comes from ClipName; lane is
+// Alarm or Routine. ErrFull if there is no space and nothing to evict.
+func (s *Spool) Create(name string, lane Lane) (*File, error) {
+	if err := checkClip(name); err != nil {
+		return nil, err
+	}
+	if lane != Alarm && lane != Routine {
+		return nil, fmt.Errorf("a clip cannot go to lane %s", lane)
+	}
+	f := &File{s: s, it: &item{name: name, lane: lane, home: lane, manifest: -1}, hash: sha256.New()}
+	if err := s.begin(f.it, &f.gen); err != nil {
+		return nil, err
+	}
+	s.card.Lock()
+	defer s.card.Unlock()
+	var err error
+	if f.dir, err = s.hourDir(f.it); err == nil {
+		f.f, err = s.fs.Create(filepath.Join(f.dir, name+extClip+extPart))
+	}
+	if err != nil {
+		s.abandon(f.it, f.gen)
+		return nil, s.note(cardError("creating a clip", err))
+	}
+	return f, nil
+}
+
+// begin claims the item's name and checks that there is any room at all.
+func (s *Spool) begin(it *item, gen *uint64) error {
+	s.mu.Lock()
+	*gen = s.gen
+	taken := s.open[it.name] || s.x.byName[it.name] != nil
+	if !taken {
+		s.open[it.name] = true
+		s.newest = max(s.newest, hourOf(it.name))
+	}
+	s.mu.Unlock()
+	if taken {
+		return fmt.Errorf("%w: %s is there already", ErrName, it.name)
+	}
+	if err := s.reserve(0, *gen); err != nil {
+		s.abandon(it, *gen)
+		return err
+	}
+	return nil
+}
+
+// abandon gives back the name and the space of an item that did not come to be.
+func (s *Spool) abandon(it *item, gen uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.open[it.name] && s.gen == gen {
+		delete(s.open, it.name)
+		s.used -= it.bytes()
+	}
+}
+
+// enter makes a finished item known.
+func (s *Spool) enter(it *item, gen uint64) (Object, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.gen != gen {
+		return Object{}, errClosed
+	}
+	delete(s.open, it.name)
+	s.x.add(it)
+	s.st.Err = nil
+	s.wakeLocked()
+	return it.object(), nil
+}
+
+// Add stores one small sealed object at once and durably, under its file name,
+// for example <clip name>.jpg.age.
+func (s *Spool) Add(name string, lane Lane, data []byte) (Object, error) {
+	if err := checkSingle(name); err != nil {
+		return Object{}, err
+	}
+	if lane > Routine {
+		return Object{}, fmt.Errorf("nothing is added to lane %s", lane)
+	}
+	it := &item{name: name, lane: lane, home: lane, manifest: -1}
+	var gen uint64
+	if err := s.begin(it, &gen); err != nil {
+		return Object{}, err
+	}
+	o, err := s.addItem(it, gen, data)
+	if err != nil {
+		s.abandon(it, gen)
+		return Object{}, s.note(fmt.Errorf("storing %s: %w", name, err))
+	}
+	return o, nil
+}
+
+func (s *Spool) addItem(it *item, gen uint64, data []byte) (Object, error) {
+	if err := s.reserve(int64(len(data)), gen); err != nil {
+		return Object{}, err
+	}
+	it.size = int64(len(data))
+	it.sums = &[2][32]byte{sha256.Sum256(data)}
+	s.card.Lock()
+	defer s.card.Unlock()
+	dir, err := s.hourDir(it)
+	if err != nil {
+		return Object{}, cardError("creating a folder", err)
+	}
+	path := filepath.Join(dir, it.name)
+	if err := s.writeFile(path, extPart, data); err != nil {
+		return Object{}, errors.Join(err, s.removeAll(path, path+extPart))
+	}
+	return s.enter(it, gen)
+}
+
+// Next waits for the most urgent object and lends it out: it is not offered
+// again until Return. Within a lane the order of Commit is kept. An error is
+// ctx's, or a failure of the card.
+func (s *Spool) Next(ctx context.Context) (Object, error) {
+	for {
+		it, err := s.borrow(ctx)
+		if err != nil {
+			return Object{}, err
+		}
+		err = s.measure(it)
+		if err == nil {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			return it.object(), nil
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			s.giveBack(it, unreadableWait)
+			return Object{}, s.note(cardError("reading "+it.name, err))
+		}
+		s.forget(it)
+		s.log.Error("an object vanished from the card", zap.String("object", it.name), zap.Error(err))
+	}
+}
+
+// unreadableWait keeps a file that cannot be read out of the way of the others.
+const unreadableWait = 10 * time.Minute
+
+// borrow waits until an item can be lent.
+func (s *Spool) borrow(ctx context.Context) (*item, error) {
+	for {
+		s.mu.Lock()
+		it, wait := s.x.offer(time.Now())
+		if it != nil {
+			it.lent = true
+			s.mu.Unlock()
+			return it, nil
+		}
+		changed := s.changed
+		s.mu.Unlock()
+		if err := waitChange(ctx, changed, wait); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// waitChange waits for ctx, for a change, or for d if it is not 0.
+func waitChange(ctx context.Context, changed <-chan struct{}, d time.Duration) error {
+	var due <-chan time.Time
+	if d > 0 {
+		t := time.NewTimer(d)
+		defer t.Stop()
+		due = t.C
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-changed:
+	case <-due:
+	}
+	return nil
+}
+
+// measure hashes the files of an item that was found at start. It reads what
+// the card holds now: what the store confirms is what was sent.
+func (s *Spool) measure(it *item) error {
+	if it.sums != nil {
+		return nil
+	}
+	var sums [2][32]byte
+	for i, name := range it.files() {
+		f, err := s.fs.Open(filepath.Join(s.pendingDir(it), name))
+		if err != nil {
+			return err
+		}
+		h := sha256.New()
+		n, err := io.Copy(h, f)
+		f.Close()
+		if want := it.object().Parts[i].Size; err == nil && n != want {
+			err = fmt.Errorf("%s: %d bytes, expected %d", name, n, want)
+		}
+		if err != nil {
+			return err
+		}
+		h.Sum(sums[i][:0])
+	}
+	s.mu.Lock()
+	it.sums = &sums
+	s.mu.Unlock()
+	return nil
+}
+
+// Return puts a lent object back at its place in its lane, not to be offered
+// again for the given time.
+func (s *Spool) Return(o Object, after time.Duration) {
+	s.mu.Lock()
+	it := s.x.byName[o.Name]
+	s.mu.Unlock()
+	if it != nil {
+		s.giveBack(it, after)
+	}
+}
+
+func (s *Spool) giveBack(it *item, after time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	it.lent, it.ready = false, time.Now().Add(after)
+	s.wakeLocked()
+}
+
+// forget drops an item whose files are not there any more.
+func (s *Spool) forget(it *item) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.x.byName[it.name] == it {
+		s.x.drop(it)
+		s.used -= it.bytes()
+	}
+}
+
+func (s *Spool) wakeLocked() {
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+// note remembers the last failure of the card for Stats.
+func (s *Spool) note(err error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.st.Err = err
+	return err
+}
