@@ -42,6 +42,7 @@ type Status struct {
 	Board        hal.Info             `json:"board"`
 	Capabilities []string             `json:"capabilities"`
 	Streams      []StreamStatus       `json:"streams"`
+	Viewers      int                  `json:"viewers"` // RTSP, all streams
 	Recording    RecordingStatus      `json:"recording"`
 	Microphone   bool                 `json:"microphone"` // open
 	Card         CardStatus           `json:"card"`
@@ -56,7 +57,6 @@ type StreamStatus struct {
 	Running bool            `json:"running"`
 	Frames  uint64          `json:"frames"` // since boot
 	Config  hal.VideoConfig `json:"config"`
-	Viewers int             `json:"viewers"`
 }
 
 // RecordingStatus tells what the recorder does.

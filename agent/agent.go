@@ -1,0 +1,380 @@
+// Package agent joins the rooms of the house: it pumps the board's frames into
+// the streams, lets viewers and the recorder read them, keeps the link to the
+// cloud, and carries out members' commands. It owns the life of every
+// component: each runs under one supervisor, is restarted alone when it fails,
+// and is joined at the end. It speaks no protocol itself.
+package agent
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"iid2secure.nl/camagent/agent/command"
+	"iid2secure.nl/camagent/cloud"
+	"iid2secure.nl/camagent/cloud/bind"
+	"iid2secure.nl/camagent/cloud/channel"
+	"iid2secure.nl/camagent/cloud/identity"
+	"iid2secure.nl/camagent/cloud/link"
+	"iid2secure.nl/camagent/cloud/seal"
+	"iid2secure.nl/camagent/cloud/spool"
+	"iid2secure.nl/camagent/cloud/upload"
+	"iid2secure.nl/camagent/config"
+	"iid2secure.nl/camagent/hal"
+	"iid2secure.nl/camagent/media"
+	"iid2secure.nl/camagent/media/clip"
+	"iid2secure.nl/camagent/media/rtsp"
+)
+
+// Version of the program, set when it is built.
+var Version = "unknown"
+
+// Agent is one camera at work. Make it with New, then call Run once.
+type Agent struct {
+	cfg     config.Config
+	log     *zap.Logger
+	started time.Time
+
+	board   hal.Board
+	streams []*media.Stream
+	camera  *camera
+	health  *health
+
+	id       *identity.Identity
+	binding  *bind.Store
+	chains   *chains
+	card     *spool.Spool
+	clips    *clipStore
+	executor *command.Executor
+
+	link     *link.Device // nil without a broker, as all that follows
+	pairing  *bind.Pairing
+	sessions *channel.Server
+	uploader *upload.Uploader
+
+	presence atomic.Uint64 // sequence of presence statements
+	server   atomic.Pointer[rtsp.Server]
+}
+
+// LoadIdentity reads the device's identity from the state folder. Only a
+// simulated camera makes one of its own if there is none; a real one has it
+// from its factory.
+func LoadIdentity(cfg config.Config) (*identity.Identity, error) {
+	dir := filepath.Join(cfg.StateDir, "identity")
+	id, err := identity.Load(dir)
+	if !errors.Is(err, os.ErrNotExist) {
+		return id, err
+	}
+	if cfg.Board != "sim" {
+		return nil, fmt.Errorf("no identity in %s: provision the device with camctl factory provision --out %s", dir, cfg.StateDir)
+	}
+	if id, err = identity.NewSelfMade(); err != nil {
+		return nil, err
+	}
+	return id, id.Save(dir)
+}
+
+// New puts the camera together; it opens files and starts nothing. The board is
+// closed by Run.
+func New(cfg config.Config, board hal.Board, log *zap.Logger) (*Agent, error) {
+	a := &Agent{cfg: cfg, log: log, started: time.Now(), board: board, health: newHealth(log)}
+	if err := os.MkdirAll(cfg.StateDir, 0o700); err != nil {
+		return nil, fmt.Errorf("state folder: %w", err)
+	}
+	if err := a.openState(); err != nil {
+		return nil, err
+	}
+	if err := a.openCard(); err != nil {
+		return nil, err
+	}
+	if err := a.openCamera(); err != nil {
+		return nil, err
+	}
+	var err error
+	if a.executor, err = command.NewExecutor(a.permitted, a.handlers()); err != nil {
+		return nil, err
+	}
+	return a, a.openCloud()
+}
+
+func (a *Agent) openState() (err error) {
+	if a.id, err = LoadIdentity(a.cfg); err != nil {
+		return err
+	}
+	if a.binding, err = bind.Open(a.cfg.StateDir, a.id); err != nil {
+		return err
+	}
+	a.chains, err = openChains(a.cfg.StateDir)
+	return err
+}
+
+func (a *Agent) openCard() (err error) {
+	if err := os.MkdirAll(a.cfg.Card.Dir, 0o700); err != nil {
+		return fmt.Errorf("card folder: %w", err)
+	}
+	a.card, err = spool.Open(a.cfg.Card.Dir, spool.Config{MaxBytes: int64(a.cfg.Card.LimitMB) << 20, Log: a.log.Named("card")})
+	if err != nil {
+		return err
+	}
+	a.clips = &clipStore{id: a.id, binding: a.binding, card: a.card, chains: a.chains, health: a.health,
+		boot: cloud.Token(8), lane: spool.Routine}
+	return nil
+}
+
+func (a *Agent) openCamera() error {
+	infos := a.board.Streams()
+	if len(infos) == 0 {
+		return errNoBoardStreams
+	}
+	for _, s := range infos {
+		kb := a.cfg.Ring.MainKB
+		if s.Name != "main" {
+			kb = a.cfg.Ring.SubKB
+		}
+		a.streams = append(a.streams, media.NewStream(s.Name, kb<<10))
+	}
+	_, bindID, _ := a.binding.Binding()
+	settings, err := openSettings(a.cfg.StateDir, bindID, defaultSettings(infos))
+	if err != nil {
+		return err
+	}
+	a.camera = newCamera(a.board, a.streams, settings, a.health, a.log)
+	return nil
+}
+
+// openCloud prepares the link, if a broker is configured.
+func (a *Agent) openCloud() (err error) {
+	if a.cfg.Cloud.Broker == "" {
+		return nil
+	}
+	roots, err := a.roots()
+	if err != nil {
+		return err
+	}
+	a.link, err = link.NewDevice(link.DeviceConfig{
+		Broker: a.cfg.Cloud.Broker, Serial: a.id.Serial, Presence: a.presenceStatement,
+		TLS:      &tls.Config{Certificates: []tls.Certificate{a.id.TLS}, RootCAs: roots},
+		OnChange: func(err error) { a.health.report("broker", err) }, Log: a.log.Named("link"),
+	})
+	if err != nil {
+		return err
+	}
+	send := func(client string, msg []byte) { a.link.Send(client, msg) }
+	a.pairing = bind.NewPairing(a.binding, bind.PairingConfig{Send: send, Window: a.cfg.Pairing.Window, Log: a.log.Named("pairing")})
+	a.sessions = channel.NewServer(channel.ServerConfig{
+		Serial: a.id.Serial, Static: a.id.Noise, Binding: a.binding.Binding, Member: a.binding.Member,
+		Uptime: a.uptime, Execute: a.execute, Send: send, Log: a.log.Named("sessions"),
+	})
+	a.uploader, err = upload.New(upload.Config{
+		Spool: a.card, Ask: a.link.Ask, Serial: a.id.Serial, Prefix: a.bindID,
+		Hosts: a.cfg.Cloud.StorageHosts, AllowPrivate: a.cfg.Cloud.AllowPrivate, Roots: roots, Log: a.log.Named("upload"),
+	})
+	return err
+}
+
+// roots is the pool by which broker and storage are trusted: of its own, never the system's, unless none is configured.
+func (a *Agent) roots() (*x509.CertPool, error) {
+	file := a.cfg.Cloud.RootsFile
+	if file == "" {
+		return x509.SystemCertPool()
+	}
+	pem, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("cloud.roots_file: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("cloud.roots_file: %s holds no PEM certificate", file)
+	}
+	return pool, nil
+}
+
+func (a *Agent) uptime() time.Duration { return time.Since(a.started) }
+
+func (a *Agent) bindID() (string, bool) {
+	_, id, bound := a.binding.Binding()
+	return id, bound
+}
+
+// presenceStatement signs that the camera is there; an unbound one says nothing.
+func (a *Agent) presenceStatement(online bool) []byte {
+	epoch, bindID, bound := a.binding.Binding()
+	if !bound {
+		return nil
+	}
+	token, err := seal.Sign(cloud.TypPresence, a.id.Signing, cloud.Presence{
+		Statement: cloud.Statement{V: 1, Serial: a.id.Serial, Epoch: epoch, BindID: bindID},
+		Online:    online, Sequence: a.presence.Add(1),
+	})
+	if err != nil {
+		a.log.Error("presence", zap.Error(err))
+		return nil
+	}
+	return []byte(token)
+}
+
+// Identity is the device's, for showing its QR.
+func (a *Agent) Identity() *identity.Identity { return a.id }
+
+// Bound tells whether the camera has an owner.
+func (a *Agent) Bound() bool {
+	_, _, bound := a.binding.Binding()
+	return bound
+}
+
+func (a *Agent) uploadStats() command.UploadStatus {
+	card := a.card.Stats()
+	out := command.UploadStatus{Pending: card.Pending, Bytes: card.PendingBytes}
+	if a.uploader != nil {
+		out.Done = a.uploader.Stats().Confirmed
+	}
+	return out
+}
+
+func (a *Agent) viewers() int {
+	if s := a.server.Load(); s != nil {
+		return s.Stats().Viewers
+	}
+	return 0
+}
+
+func (a *Agent) rtspAddr() net.Addr {
+	if s := a.server.Load(); s != nil {
+		return s.Addr()
+	}
+	return nil
+}
+
+// serveRTSP serves live viewers while the camera is bound. M2, S3.
+func (a *Agent) serveRTSP(ctx context.Context) error {
+	return a.camera.bound.serve(ctx, func(ctx context.Context) error {
+		return a.camera.reopen(ctx, "rtsp", func(ctx context.Context, up func()) error {
+			ctx, cancel := context.WithCancel(ctx)
+			defer cancel()
+			s := rtsp.New(rtsp.Config{Address: a.cfg.RTSP.Address, UDP: a.cfg.RTSP.UDP,
+				MaxViewers: a.cfg.RTSP.MaxViewers, Log: a.log.Named("rtsp")},
+				a.streams, a.binding.Credential, func(stream string) { a.camera.requestKey(ctx, stream) })
+			go func() {
+				select {
+				case <-s.Ready():
+					a.server.Store(s)
+					up()
+				case <-ctx.Done():
+				}
+			}()
+			defer a.server.Store(nil)
+			return s.Run(ctx)
+		})
+	})
+}
+
+// record records the configured stream while the owner wants it and is bound.
+func (a *Agent) record(ctx context.Context) error {
+	var stream *media.Stream
+	for _, s := range a.streams {
+		if s.Name == a.cfg.Record.Stream {
+			stream = s
+		}
+	}
+	if stream == nil {
+		return fmt.Errorf("record.stream: the board has no stream %q", a.cfg.Record.Stream)
+	}
+	return a.camera.recording.serve(ctx, func(ctx context.Context) error {
+		cfg := clip.Config{Length: a.cfg.Record.ClipLength, Log: a.log.Named("record")}
+		return clip.New(stream, a.clips, cfg).Run(ctx)
+	})
+}
+
+// dispatch hands messages from apps to pairing and sessions, one at a time.
+func (a *Agent) dispatch(ctx context.Context) error {
+	for {
+		select {
+		case m := <-a.link.Inbox():
+			if channel.IsPairing(m.Payload) {
+				a.pairing.Receive(m.Client, m.Payload)
+			} else {
+				a.sessions.Receive(m.Client, m.Payload)
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// follow makes the camera do what its binding says, at start and at every change.
+func (a *Agent) follow(ctx context.Context) error {
+	for {
+		changed := a.binding.Changed()
+		_, bindID, bound := a.binding.Binding()
+		a.camera.settings.rebind(bindID)
+		if !bound {
+			a.camera.forget()
+		}
+		a.camera.apply(bound)
+		if a.link != nil {
+			a.link.RefreshPresence()
+			a.uploader.Kick()
+		}
+		a.log.Info("binding", zap.Stringer("serial", a.id.Serial), zap.Bool("bound", bound))
+		if err := a.deliverReceipt(ctx, changed); err != nil {
+			return err
+		}
+	}
+}
+
+// Waits between attempts to hand a receipt to the cloud.
+const (
+	minReceiptWait = time.Second
+	maxReceiptWait = time.Minute
+)
+
+// deliverReceipt hands the signed receipt to the cloud until it has taken or
+// finally refused it, and returns when the binding changes.
+func (a *Agent) deliverReceipt(ctx context.Context, changed <-chan struct{}) error {
+	wait := minReceiptWait
+	for {
+		timer := (<-chan time.Time)(nil)
+		if notice, ok := a.binding.Receipt(); ok && a.link != nil {
+			if err := a.offerReceipt(ctx, notice); err != nil {
+				a.health.set("receipt", "the cloud has not booked the binding yet: "+err.Error())
+				timer = time.After(wait)
+				wait = min(2*wait, maxReceiptWait)
+			} else {
+				a.health.clear("receipt")
+				a.uploader.Kick()
+			}
+		}
+		select {
+		case <-timer:
+		case <-changed:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (a *Agent) offerReceipt(ctx context.Context, notice cloud.ReceiptNotice) error {
+	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
+	defer cancel()
+	err := a.link.Ask(ctx, cloud.AskReceipt, notice, nil)
+	var refused *link.AskError
+	if errors.As(err, &refused) && refused.Final {
+		a.log.Error("the cloud refuses the receipt for good: clips stay on the card", zap.String("reason", strings.TrimSpace(refused.Reason)))
+		err = nil
+	}
+	if err != nil {
+		return err
+	}
+	return a.binding.ReceiptTaken()
+}

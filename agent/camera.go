@@ -1,0 +1,298 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"iid2secure.nl/camagent/agent/command"
+	"iid2secure.nl/camagent/cloud"
+	"iid2secure.nl/camagent/hal"
+	"iid2secure.nl/camagent/media"
+)
+
+// camera is the actor that owns the board: settings, snapshots and key-frame
+// requests go through its single goroutine (run), so that no two commands meet
+// on the hardware. The pumps read the streams that it configures.
+type camera struct {
+	board    hal.Board
+	streams  []*media.Stream
+	log      *zap.Logger
+	health   *health
+	settings *settingsFile
+	work     chan func()
+
+	bound, recording, microphone *gate
+	frames                       []atomic.Uint64 // next frame number, by stream
+	running                      []atomic.Bool
+	micOpen                      atomic.Bool
+	lastKey                      []time.Time // run's goroutine only
+}
+
+func newCamera(board hal.Board, streams []*media.Stream, settings *settingsFile, h *health, log *zap.Logger) *camera {
+	return &camera{
+		board: board, streams: streams, settings: settings, health: h, log: log,
+		work:  make(chan func()),
+		bound: newGate(), recording: newGate(), microphone: newGate(),
+		frames: make([]atomic.Uint64, len(streams)), running: make([]atomic.Bool, len(streams)),
+		lastKey: make([]time.Time, len(streams)),
+	}
+}
+
+// run carries out what do hands in, one at a time.
+func (c *camera) run(ctx context.Context) error {
+	for {
+		select {
+		case f := <-c.work:
+			f()
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// do runs fn on the actor's goroutine and waits for it.
+func (c *camera) do(ctx context.Context, fn func() error) error {
+	done := make(chan error, 1)
+	select {
+	case c.work <- func() { done <- fn() }:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return <-done
+}
+
+func (c *camera) index(stream string) (int, error) {
+	for i, s := range c.streams {
+		if s.Name == stream {
+			return i, nil
+		}
+	}
+	return 0, cloud.Refuse(cloud.CodeArgument, "stream: there is no %q on this camera", stream)
+}
+
+// apply sets the gates from the settings; it is called whenever the binding or
+// the settings change.
+func (c *camera) apply(bound bool) {
+	s := c.settings.get()
+	c.recording.set(bound && s.Recording == command.RecordContinuous)
+	c.microphone.set(bound && s.Microphone)
+	c.bound.set(bound)
+}
+
+// change applies a patch: the board first, then the file, and returns what is
+// observed. A patch with one wrong value changes nothing.
+func (c *camera) change(ctx context.Context, p command.SettingsPatch) (command.Settings, error) {
+	err := c.do(ctx, func() error {
+		next, err := p.Apply(c.settings.get(), c.board.Streams())
+		if err != nil {
+			return cloud.Refuse(cloud.CodeArgument, "%s", oneLine(err))
+		}
+		if err := c.tune(p, &next); err != nil {
+			return err
+		}
+		if p.Microphone != nil && *p.Microphone {
+			if _, ok := c.board.(hal.Microphone); !ok {
+				return cloud.Refuse(cloud.CodeUnable, "microphone: this board has none")
+			}
+		}
+		if err := c.settings.put(next); err != nil {
+			return fmt.Errorf("settings could not be kept: %w", err)
+		}
+		open, _ := c.bound.state()
+		c.apply(open)
+		return nil
+	})
+	return c.observed(), err
+}
+
+// tune carries the stream part of p to the board and notes what it really does.
+func (c *camera) tune(p command.SettingsPatch, next *command.Settings) error {
+	if len(p.Streams) == 0 {
+		return nil
+	}
+	tuner, ok := c.board.(hal.EncoderTuner)
+	if !ok {
+		return cloud.Refuse(cloud.CodeUnable, "streams: this board's encoder can't be changed")
+	}
+	for name := range p.Streams {
+		s := next.Streams[name]
+		got, err := tuner.Tune(name, hal.VideoConfig{Bitrate: s.Bitrate, FPS: s.FPS, GOP: s.GOP})
+		if err != nil {
+			return err
+		}
+		i, err := c.index(name)
+		if err != nil {
+			return err
+		}
+		c.streams[i].SetConfig(got)
+		next.Streams[name] = command.StreamSettings{Bitrate: got.Bitrate, FPS: got.FPS, GOP: got.GOP}
+	}
+	return nil
+}
+
+// observed is what is in force: the encoder as the board reports it, the
+// microphone as wished (it follows within a second; status tells it open).
+func (c *camera) observed() command.Settings {
+	s := c.settings.get()
+	for i, st := range c.streams {
+		if cfg := st.Config(); c.running[i].Load() {
+			s.Streams[st.Name] = command.StreamSettings{Bitrate: cfg.Bitrate, FPS: cfg.FPS, GOP: cfg.GOP}
+		}
+	}
+	return s
+}
+
+// requestKey asks the board for a key frame, at most once a second a stream.
+func (c *camera) requestKey(ctx context.Context, stream string) error {
+	k, ok := c.board.(hal.KeyframeRequester)
+	if !ok {
+		return cloud.Refuse(cloud.CodeUnable, "keyframe: this board can't make one on request")
+	}
+	i, err := c.index(stream)
+	if err != nil {
+		return err
+	}
+	return c.do(ctx, func() error {
+		if time.Since(c.lastKey[i]) < time.Second {
+			return nil // one is on its way or has just been
+		}
+		c.lastKey[i] = time.Now()
+		return k.RequestKeyframe(stream)
+	})
+}
+
+// snapshot takes a JPEG.
+func (c *camera) snapshot(ctx context.Context) (jpeg []byte, err error) {
+	s, ok := c.board.(hal.Snapshotter)
+	if !ok {
+		return nil, cloud.Refuse(cloud.CodeUnable, "snapshot: this board can't take one")
+	}
+	err = c.do(ctx, func() error {
+		jpeg, err = s.Snapshot(ctx)
+		return err
+	})
+	return jpeg, err
+}
+
+// Waits between attempts to open a failed device.
+const (
+	minReopen = 200 * time.Millisecond
+	maxReopen = 30 * time.Second
+)
+
+// pump keeps one stream running while the camera is bound: it opens it, moves
+// its frames into the ring, and opens it again with back-off when it fails. R4.
+func (c *camera) pump(ctx context.Context, i int) error {
+	return c.bound.serve(ctx, func(ctx context.Context) error {
+		return c.reopen(ctx, "stream."+c.streams[i].Name, func(ctx context.Context, up func()) error {
+			return c.pumpOnce(ctx, i, up)
+		})
+	})
+}
+
+// reopen runs fn until ctx ends, with a growing wait after each failure; fn
+// calls up when the device works, which ends the condition and the back-off.
+func (c *camera) reopen(ctx context.Context, code string, fn func(ctx context.Context, up func()) error) error {
+	wait := minReopen
+	for {
+		err := fn(ctx, func() { wait = minReopen; c.health.clear(code) })
+		if ctx.Err() != nil {
+			c.health.clear(code)
+			return ctx.Err()
+		}
+		c.health.report(code, err)
+		select {
+		case <-time.After(wait/2 + rand.N(wait/2)):
+		case <-ctx.Done():
+		}
+		wait = min(2*wait, maxReopen)
+	}
+}
+
+// goodFrames tells a device that works from one that dies at once.
+const goodFrames = 25
+
+func (c *camera) pumpOnce(ctx context.Context, i int, up func()) error {
+	st := c.streams[i]
+	s := c.settings.get().Streams[st.Name]
+	vs, err := c.board.OpenVideo(ctx, st.Name, hal.VideoConfig{Bitrate: s.Bitrate, FPS: s.FPS, GOP: s.GOP})
+	if err != nil {
+		return err
+	}
+	defer vs.Close()
+	st.SetConfig(vs.Config())
+	c.running[i].Store(true)
+	defer c.running[i].Store(false)
+	first := c.frames[i].Load()
+	for n := 0; ; n++ {
+		au, err := vs.Next(ctx)
+		if err != nil {
+			return err
+		}
+		if n == goodFrames {
+			up()
+			st.SetConfig(vs.Config())
+		}
+		au.Seq += first
+		c.frames[i].Store(au.Seq + 1)
+		st.PushVideo(au)
+	}
+}
+
+// listen keeps the microphone open while the owner has it on, and its sound in
+// every stream. P2: off within a second, and off means closed.
+func (c *camera) listen(ctx context.Context) error {
+	mic, ok := c.board.(hal.Microphone)
+	if !ok {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	return c.microphone.serve(ctx, func(ctx context.Context) error {
+		return c.reopen(ctx, "microphone", func(ctx context.Context, up func()) error {
+			return c.listenOnce(ctx, mic, up)
+		})
+	})
+}
+
+func (c *camera) listenOnce(ctx context.Context, mic hal.Microphone, up func()) error {
+	as, err := mic.OpenMicrophone(ctx)
+	if err != nil {
+		return err
+	}
+	defer as.Close()
+	format := as.Format()
+	c.setAudio(&format)
+	defer c.setAudio(nil)
+	for {
+		f, err := as.Next(ctx)
+		if err != nil {
+			return err
+		}
+		up()
+		for _, s := range c.streams {
+			s.PushAudio(f)
+		}
+	}
+}
+
+func (c *camera) setAudio(f *hal.AudioFormat) {
+	c.micOpen.Store(f != nil)
+	for _, s := range c.streams {
+		s.SetAudio(f)
+	}
+}
+
+// forget wipes what is in memory of the previous owner's pictures.
+func (c *camera) forget() {
+	for _, s := range c.streams {
+		s.Ring.Clear()
+	}
+}
+
+var errNoBoardStreams = errors.New("the board has no stream")

@@ -1,0 +1,189 @@
+package agent
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"net"
+	"strings"
+	"time"
+
+	"iid2secure.nl/camagent/agent/command"
+	"iid2secure.nl/camagent/cloud"
+	"iid2secure.nl/camagent/cloud/seal"
+	"iid2secure.nl/camagent/cloud/spool"
+	"iid2secure.nl/camagent/hal"
+)
+
+// handlers binds every command of the catalogue.
+func (a *Agent) handlers() map[string]command.Handler {
+	m := map[string]command.Handler{}
+	add := func(name string, h command.Handler) { m[name] = h }
+	add(command.StatusGet.Bind(a.statusGet))
+	add(command.SettingsGet.Bind(a.settingsGet))
+	add(command.SettingsSet.Bind(a.settingsSet))
+	add(command.SnapshotTake.Bind(a.snapshotTake))
+	add(command.ClipsList.Bind(a.clipsList))
+	add(command.KeyframeRequest.Bind(a.keyframeRequest))
+	add(command.LiveGet.Bind(a.liveGet))
+	return m
+}
+
+// permitted is the roster's answer; commands without a permission are for any member.
+func (a *Agent) permitted(member string, p cloud.Permission) bool {
+	return p == "" || a.binding.Permitted(member, p)
+}
+
+func (a *Agent) execute(ctx context.Context, member string, cmd cloud.Command) cloud.Reply {
+	return a.executor.Execute(ctx, member, cmd)
+}
+
+func (a *Agent) statusGet(context.Context, string, command.None) (command.Status, error) {
+	_, bindID, _ := a.binding.Binding()
+	card := a.card.Stats()
+	up := a.uploadStats()
+	return command.Status{
+		Version: Version, Uptime: a.uptime().Milliseconds(), Time: time.Now().UTC().Format(time.RFC3339Nano),
+		Board: a.board.Info(), Capabilities: hal.Capabilities(a.board),
+		Streams:    a.streamStatus(),
+		Viewers:    a.viewers(),
+		Recording:  command.RecordingStatus{Mode: a.camera.settings.get().Recording, Active: a.clips.open.Load() > 0, Clips: a.clips.closed.Load()},
+		Microphone: a.camera.micOpen.Load(),
+		Card:       command.CardStatus{Used: card.UsedBytes, Limit: int64(a.cfg.Card.LimitMB) << 20, Clips: card.Pending + card.Uploaded},
+		Upload:     up,
+		Chains:     a.chains.heads(bindID),
+		Conditions: a.health.conditions(),
+	}, nil
+}
+
+func (a *Agent) streamStatus() []command.StreamStatus {
+	out := make([]command.StreamStatus, len(a.streams))
+	for i, s := range a.streams {
+		out[i] = command.StreamStatus{Name: s.Name, Running: a.camera.running[i].Load(),
+			Frames: a.camera.frames[i].Load(), Config: s.Config()}
+	}
+	return out
+}
+
+func (a *Agent) settingsGet(context.Context, string, command.None) (command.Settings, error) {
+	return a.camera.observed(), nil
+}
+
+// settingsSet needs control, and admin for the microphone: hearing is a consent of its own. P2.
+func (a *Agent) settingsSet(ctx context.Context, member string, p command.SettingsPatch) (command.Settings, error) {
+	if p.Microphone != nil && !a.permitted(member, cloud.Admin) {
+		return command.Settings{}, cloud.Refuse(cloud.CodePermission, "settings.set: microphone needs the permission %q", cloud.Admin)
+	}
+	return a.camera.change(ctx, p)
+}
+
+// snapshotWait is how long a snapshot may take to be confirmed in the store
+// before it is sent in the reply instead.
+const snapshotWait = 5 * time.Second
+
+func (a *Agent) snapshotTake(ctx context.Context, _ string, _ command.None) (command.Snapshot, error) {
+	jpeg, err := a.camera.snapshot(ctx)
+	if err != nil {
+		return command.Snapshot{}, err
+	}
+	to, err := seal.ParseRecipients(a.binding.Recipients(cloud.Clips))
+	if err != nil {
+		return command.Snapshot{}, err
+	}
+	sealed, err := seal.Bytes(jpeg, to)
+	if err != nil {
+		return command.Snapshot{}, err
+	}
+	name := spool.ClipName(time.Now().UTC()) + ".jpg.age"
+	sum := sha256.Sum256(sealed)
+	reply := command.Snapshot{Name: name, Size: int64(len(sealed)), SHA256: hex.EncodeToString(sum[:])}
+	if err := a.store(ctx, name, sealed); err != nil {
+		reply.Sealed = sealed
+	} else {
+		reply.Stored = true
+	}
+	return reply, nil
+}
+
+var errNoCloud = errors.New("no cloud is configured")
+
+// store puts a sealed object on the card and waits for the store's confirmation.
+func (a *Agent) store(ctx context.Context, name string, sealed []byte) error {
+	if _, err := a.card.Add(name, spool.Snapshot, sealed); err != nil {
+		return err
+	}
+	if a.uploader == nil {
+		return errNoCloud
+	}
+	ctx, cancel := context.WithTimeout(ctx, snapshotWait)
+	defer cancel()
+	return a.uploader.Wait(ctx, name)
+}
+
+func (a *Agent) clipsList(_ context.Context, _ string, q command.ClipsQuery) (command.ClipsPage, error) {
+	limit := q.Limit
+	if limit == 0 {
+		limit = 100
+	}
+	entries := a.card.List(q.Before, limit+1)
+	page := command.ClipsPage{Clips: []command.CardClip{}, More: len(entries) > limit}
+	for _, e := range entries[:min(limit, len(entries))] {
+		page.Clips = append(page.Clips, command.CardClip(e))
+	}
+	return page, nil
+}
+
+func (a *Agent) keyframeRequest(ctx context.Context, _ string, s command.StreamName) (command.None, error) {
+	return command.None{}, a.camera.requestKey(ctx, s.Stream)
+}
+
+func (a *Agent) liveGet(_ context.Context, member string, _ command.None) (command.Live, error) {
+	password, ok := a.binding.Credential(member)
+	if !ok {
+		return command.Live{}, cloud.Refuse(cloud.CodePermission, "live.get needs the permission %q", cloud.Live)
+	}
+	addr := a.rtspAddr()
+	if addr == nil {
+		return command.Live{}, cloud.Refuse(cloud.CodeFailed, "live.get: the RTSP server is not running: see the conditions of status")
+	}
+	live := command.Live{User: member, Password: password, URLs: map[string]string{}}
+	for _, s := range a.streams {
+		live.URLs[s.Name] = "rtsp://" + localAddress(addr) + "/" + s.Name
+	}
+	return live, nil
+}
+
+// localAddress replaces an unspecified host by the address of an interface that
+// is up, so that a viewer on the local network can use it.
+func localAddress(addr net.Addr) string {
+	host, port, err := net.SplitHostPort(addr.String())
+	if err != nil {
+		return addr.String()
+	}
+	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+		host = interfaceAddress()
+	}
+	return net.JoinHostPort(host, port)
+}
+
+func interfaceAddress() string {
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return "127.0.0.1"
+	}
+	best := "127.0.0.1"
+	for _, a := range addrs {
+		n, ok := a.(*net.IPNet)
+		if !ok || n.IP.IsLoopback() || n.IP.IsLinkLocalUnicast() {
+			continue
+		}
+		if n.IP.To4() != nil {
+			return n.IP.String()
+		}
+		if !strings.Contains(best, ":") {
+			best = n.IP.String()
+		}
+	}
+	return best
+}

@@ -1,0 +1,28 @@
+package main
+
+import (
+	"fmt"
+
+	"go.uber.org/zap"
+
+	"iid2secure.nl/camagent/config"
+	"iid2secure.nl/camagent/hal"
+	"iid2secure.nl/camagent/hal/pipe"
+	"iid2secure.nl/camagent/hal/sim"
+)
+
+// openBoard makes the board that the configuration names. A board that can't be
+// opened is an error, never a change to another.
+func openBoard(cfg config.Config, log *zap.Logger) (hal.Board, error) {
+	switch cfg.Board {
+	case "sim":
+		return sim.New(sim.Config{Title: cfg.Sim.Title}), nil
+	case "pipe":
+		pc := pipe.Config{Log: log.Named("pipe")}
+		for _, s := range cfg.Pipe.Sources {
+			pc.Sources = append(pc.Sources, pipe.Source(s))
+		}
+		return pipe.New(pc)
+	}
+	return nil, fmt.Errorf("board %q: no such board", cfg.Board)
+}

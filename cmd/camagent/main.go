@@ -1,0 +1,133 @@
+// Camagent is the daemon of an IP camera. This package holds flags, signals and
+// exit codes, and is the one place that names concrete boards; all else is in
+// package agent.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"iid2secure.nl/camagent/agent"
+	"iid2secure.nl/camagent/config"
+)
+
+// usageError marks a wrong command line: exit code 2.
+type usageError struct{ error }
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	cmd := root()
+	err := cmd.ExecuteContext(ctx)
+	if err == nil {
+		return
+	}
+	fmt.Fprintln(os.Stderr, "camagent: "+err.Error())
+	if _, usage := err.(usageError); usage {
+		os.Exit(2)
+	}
+	os.Exit(1)
+}
+
+func root() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:           "camagent",
+		Short:         "The daemon of an IP camera: live view, encrypted clips, control by its owner alone",
+		SilenceErrors: true, SilenceUsage: true,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	for _, c := range []*cobra.Command{runCommand(), qrCommand(), versionCommand()} {
+		c.Args = noArgs
+		cmd.AddCommand(c)
+	}
+	cmd.Args = func(_ *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return usageError{fmt.Errorf("unknown command %q: want run, qr or version", args[0])}
+		}
+		return nil
+	}
+	return cmd
+}
+
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usageError{fmt.Errorf("%s takes no arguments, but got %q", cmd.Name(), args[0])}
+	}
+	return nil
+}
+
+// defaultConfig is read if it exists and --config is not given.
+const defaultConfig = "/etc/camagent/camagent.yaml"
+
+// configFlags gives cmd --config and a flag for every key of the configuration.
+func configFlags(cmd *cobra.Command) {
+	cmd.Flags().String("config", "", "configuration file (default "+defaultConfig+", if it exists)")
+	for _, key := range config.Keys() {
+		if key == "pipe.sources" {
+			continue // a list of records fits into no flag
+		}
+		cmd.Flags().String(key, "", "as in the configuration file")
+	}
+}
+
+func loadConfig(cmd *cobra.Command) (config.Config, error) {
+	file, err := cmd.Flags().GetString("config")
+	if err != nil {
+		return config.Config{}, err
+	}
+	if file == "" {
+		if _, err := os.Stat(defaultConfig); err == nil {
+			file = defaultConfig
+		}
+	}
+	return config.Load(file, cmd.Flags(), os.Environ())
+}
+
+func runCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "run", Short: "Run the camera until SIGINT or SIGTERM", RunE: run}
+	configFlags(cmd)
+	return cmd
+}
+
+func run(cmd *cobra.Command, _ []string) error {
+	cfg, err := loadConfig(cmd)
+	if err != nil {
+		return err
+	}
+	log, err := newLog(cfg.Log)
+	if err != nil {
+		return err
+	}
+	defer log.Sync()
+	board, err := openBoard(cfg, log)
+	if err != nil {
+		return err
+	}
+	a, err := agent.New(cfg, board, log)
+	if err != nil {
+		board.Close()
+		return err
+	}
+	if !a.Bound() && term.IsTerminal(int(os.Stdout.Fd())) {
+		if err := showQR(os.Stdout, a.Identity()); err != nil {
+			return err
+		}
+	}
+	return a.Run(cmd.Context())
+}
+
+func versionCommand() *cobra.Command {
+	return &cobra.Command{Use: "version", Short: "Print the version", RunE: func(cmd *cobra.Command, _ []string) error {
+		_, err := fmt.Fprintln(cmd.OutOrStdout(), "camagent "+strings.TrimSpace(agent.Version))
+		return err
+	}}
+}
