@@ -28,12 +28,13 @@ const (
 // readers and is read-only.
 type Sample struct {
 	Kind    Kind
-	Key     bool      // video: IDR picture, parameter sets in front
-	Data    []byte    // video: NAL units in AVC format (see hal.AccessUnit); sound: one encoded frame
-	Params  int       // video: bytes of parameter sets at the front of Data
-	Samples int       // sound: samples per channel
-	Time    time.Time // capture time with its monotonic reading
-	Seq     uint64    // video: frame number of its stream since the start, lost ones counted
+	Key     bool             // video: IDR picture, parameter sets in front
+	Data    []byte           // video: NAL units in AVC format (see hal.AccessUnit); sound: one encoded frame
+	Params  int              // video: bytes of parameter sets at the front of Data
+	Samples int              // sound: samples per channel
+	Format  *hal.AudioFormat // sound: what Data is, as it was when it was pushed
+	Time    time.Time        // capture time with its monotonic reading
+	Seq     uint64           // video: frame number of its stream since the start, lost ones counted
 }
 
 // Unit gives the access unit view of a video sample.

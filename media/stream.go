@@ -92,7 +92,7 @@ func (s *Stream) remember(au *hal.AccessUnit) {
 
 // PushAudio hands over one frame of sound.
 func (s *Stream) PushAudio(f hal.AudioFrame) {
-	s.Ring.Push(Sample{Kind: Audio, Data: f.Data, Samples: f.Samples, Time: f.Time})
+	s.Ring.Push(Sample{Kind: Audio, Data: f.Data, Samples: f.Samples, Format: s.Audio(), Time: f.Time})
 }
 
 // PumpVideo moves frames from an open stream of the board into s until either

@@ -1,0 +1,137 @@
+// Package clip records: it reads one stream's ring with a reader of its own,
+// cuts it into clips at key frames, muxes each into fragmented MP4
+// (ISO/IEC 14496-12) and writes it to a [Store] that it is handed.
+//
+// It must not know what becomes of the bytes: sealing, names, folders and
+// manifests are the store's. It never blocks the ring: a store that is slow
+// costs frames of its own clips alone, and those are counted. Picture bytes are
+// not copied before they are muxed. No frame is lost or doubled between one clip and the next:
+// the key frame that closes a clip begins the next.
+package clip
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"github.com/bluenviron/mediacommon/v2/pkg/formats/fmp4/seekablebuffer"
+	"go.uber.org/zap"
+
+	"iid2secure.nl/camagent/media"
+)
+
+// Store makes room for clips. It is called by one goroutine at a time.
+type Store interface {
+	// Create begins a clip. An error means that there is no room now: the
+	// recorder tries again at a later key frame. ctx bounds this call only.
+	Create(ctx context.Context, start Start) (Sink, error)
+}
+
+// Start says what a clip begins with.
+type Start struct {
+	Stream     string    // "main", "sub"
+	Time       time.Time // capture of the first frame, with its monotonic reading
+	FirstFrame uint64    // its number
+	Trigger    string    // as configured: "continuous", …
+}
+
+// Sink takes one clip. It is used by one goroutine, and ended by either Close or
+// Abort, once; nothing is called after that. Any error ends the clip by Abort.
+type Sink interface {
+	// Write takes the bytes of the MP4 in order, in the clear: they are to be
+	// sealed before they touch anything (P5). First ftyp and moov, then one call
+	// a fragment. The bytes are valid during the call only.
+	io.Writer
+	// Sync is called after every fragment: what was written is to survive a
+	// power cut, as far as it can (R3).
+	Sync() error
+	// Close completes the clip. If it fails, the clip is the sink's to clean up.
+	Close(Info) error
+	// Abort throws the clip away.
+	Abort()
+}
+
+// Info describes a complete clip.
+type Info struct {
+	Frames     int           // pictures in the file
+	FirstFrame uint64        // number of the first
+	LastFrame  uint64        // and of the last; numbers in between may be missing if the board lost some
+	Duration   time.Duration // from the first picture's capture to the last one's end
+	Cut        bool          // ended in the middle of a GOP: the recorder lagged, or the GOP was too large for a clip
+}
+
+// Limits of a clip and of its fragments, by the design.
+const (
+	MaxLength     = 60 * time.Second
+	MaxBytes      = 8_000_000
+	MaxFragment   = time.Second
+	FragmentBytes = 256 << 10
+)
+
+// Config of a recorder. Zero fields mean the default.
+type Config struct {
+	// Length of a clip: it closes at the first key frame at or after it. Default 10 s.
+	Length time.Duration
+	// MaxLength and MaxBytes are never exceeded; a clip closes at the key frame
+	// before. Default and upper limit: the constants of the same names.
+	MaxLength time.Duration
+	MaxBytes  int
+	// MaxFragment and FragmentBytes bound one fragment; one picture alone may be
+	// larger. Default and upper limit: the constants of the same names.
+	MaxFragment   time.Duration
+	FragmentBytes int
+	// Trigger is handed to the store. Default "continuous".
+	Trigger string
+	// WantKeyframe, if set, is called once a clip when a GOP threatens to become
+	// too large for it. It must not block.
+	WantKeyframe func()
+	Log          *zap.Logger // nil: silent
+}
+
+func (c Config) withDefaults() Config {
+	c.MaxLength = within(c.MaxLength, MaxLength)
+	c.MaxBytes = within(c.MaxBytes, MaxBytes)
+	c.MaxFragment = within(c.MaxFragment, MaxFragment)
+	c.FragmentBytes = within(c.FragmentBytes, FragmentBytes)
+	if c.Length <= 0 {
+		c.Length = 10 * time.Second
+	}
+	c.Length = min(c.Length, c.MaxLength)
+	if c.Trigger == "" {
+		c.Trigger = "continuous"
+	}
+	if c.Log == nil {
+		c.Log = zap.NewNop()
+	}
+	return c
+}
+
+// within returns v, or limit if v is unset or beyond it.
+func within[T int | time.Duration](v, limit T) T {
+	if v <= 0 || v > limit {
+		return limit
+	}
+	return v
+}
+
+// Recorder cuts one stream into clips.
+type Recorder struct {
+	stream *media.Stream
+	store  Store
+	cfg    Config
+	log    *zap.Logger
+
+	open    *clip          // nil: waits for a key frame
+	closing bool           // open has all its pictures, up to end, and waits for the rest of its sound
+	end     time.Time      // capture of the key frame that closes it
+	held    []media.Sample // what came since, that key frame first
+	buf     seekablebuffer.Buffer
+	trouble trouble
+}
+
+// New makes a recorder; it starts nothing.
+func New(stream *media.Stream, store Store, cfg Config) *Recorder {
+	cfg = cfg.withDefaults()
+	log := cfg.Log.With(zap.String("stream", stream.Name))
+	return &Recorder{stream: stream, store: store, cfg: cfg, log: log, trouble: trouble{log: log}}
+}

@@ -1,0 +1,248 @@
+package clip
+
+import (
+	"bytes"
+	"fmt"
+	"time"
+
+	"github.com/bluenviron/mediacommon/v2/pkg/formats/fmp4"
+	"github.com/bluenviron/mediacommon/v2/pkg/formats/fmp4/seekablebuffer"
+	"github.com/bluenviron/mediacommon/v2/pkg/formats/mp4"
+	"go.uber.org/zap"
+
+	"iid2secure.nl/camagent/hal"
+	"iid2secure.nl/camagent/media"
+)
+
+const (
+	videoTrack = 1
+	soundTrack = 2
+	videoClock = 90000
+	// fragmentHead and sampleHead bound what a fragment costs beyond its samples.
+	fragmentHead = 256
+	sampleHead   = 16
+)
+
+// clip is one MP4 in the making. A picture's duration is known when the next
+// one is: the newest waits in last. Positions are capture times relative to
+// zero, so that rounding never adds up and sound stays in step with pictures.
+type clip struct {
+	cfg    *Config
+	sink   Sink
+	zero   time.Time        // capture of the first picture
+	params []byte           // its parameter sets
+	format *hal.AudioFormat // what the stream sounded like then; nil: silence
+	sps    []byte
+	pps    []byte
+
+	buf     *seekablebuffer.Buffer
+	seq     uint32
+	written int // bytes given to the sink
+
+	last     media.Sample // the newest picture
+	first    uint64       // number of the first
+	frames   int          // pictures so far, last included
+	lastDur  uint64       // of the picture before last, in ticks
+	video    track        // of the fragment
+	sounds   *sounds      // nil: no sound track
+	gopStart time.Time
+	gopSize  int  // size() then
+	asked    bool // for a key frame
+}
+
+// track collects the samples of one track for a fragment. base is the position
+// of the first, next that of the one to come.
+type track struct {
+	samples    []*fmp4.Sample
+	base, next uint64
+	bytes      int
+}
+
+func (t *track) add(payload []byte, duration uint64, sync bool) {
+	n := len(t.samples)
+	if n < cap(t.samples) {
+		t.samples = t.samples[:n+1] // may hold one of an earlier fragment, to be used again
+	} else {
+		t.samples = append(t.samples, nil)
+	}
+	if t.samples[n] == nil {
+		t.samples[n] = &fmp4.Sample{}
+	}
+	*t.samples[n] = fmp4.Sample{Duration: uint32(duration), IsNonSyncSample: !sync, Payload: payload}
+	t.next += duration
+	t.bytes += len(payload) + sampleHead
+}
+
+func (t *track) part(id int) *fmp4.PartTrack {
+	return &fmp4.PartTrack{ID: id, BaseTime: t.base, Samples: t.samples}
+}
+
+func (t *track) reset() {
+	for _, s := range t.samples {
+		s.Payload = nil // the ring's bytes
+	}
+	t.samples, t.base, t.bytes = t.samples[:0], t.next, 0
+}
+
+// newClip prepares a clip that begins with the key frame s.
+func newClip(s *media.Sample, format *hal.AudioFormat, cfg *Config, buf *seekablebuffer.Buffer, log *zap.Logger) (*clip, error) {
+	au := s.Unit()
+	buf.Reset()
+	c := &clip{cfg: cfg, buf: buf, zero: s.Time, params: bytes.Clone(s.Data[:s.Params]), format: format, first: s.Seq}
+	if c.sps, c.pps = au.ParameterSets(); c.sps == nil || c.pps == nil {
+		return nil, fmt.Errorf("frame %d: key frame without SPS or PPS", s.Seq)
+	}
+	if format != nil {
+		var err error
+		if c.sounds, err = newSounds(format); err != nil {
+			log.Warn("recording without sound", zap.Error(err))
+		}
+	}
+	if err := c.marshalHeader(); err != nil {
+		return nil, fmt.Errorf("frame %d: %w", s.Seq, err)
+	}
+	return c, nil
+}
+
+// marshalHeader makes ftyp and moov.
+func (c *clip) marshalHeader() error {
+	init := fmp4.Init{Tracks: []*fmp4.InitTrack{{
+		ID: videoTrack, TimeScale: videoClock, Codec: &mp4.CodecH264{SPS: c.sps, PPS: c.pps},
+	}}}
+	if c.sounds != nil {
+		init.Tracks = append(init.Tracks, &fmp4.InitTrack{
+			ID: soundTrack, TimeScale: uint32(c.sounds.clock), Codec: c.sounds.codec,
+		})
+	}
+	return init.Marshal(c.buf)
+}
+
+func (c *clip) writeHeader() error { return c.write() }
+
+// write hands the buffer to the sink.
+func (c *clip) write() error {
+	n, err := c.sink.Write(c.buf.Bytes())
+	c.written += n
+	c.buf.Reset()
+	if err != nil {
+		return fmt.Errorf("writing: %w", err)
+	}
+	return nil
+}
+
+// picture takes the next picture.
+func (c *clip) picture(s *media.Sample) error {
+	if c.frames > 0 {
+		if err := c.place(s.Time); err != nil {
+			return err
+		}
+	}
+	if s.Key {
+		c.gopStart, c.gopSize = s.Time, c.size()
+	}
+	c.last = *s
+	c.frames++
+	return nil
+}
+
+// place puts the newest picture, which lasts until end, into the fragment.
+func (c *clip) place(end time.Time) error {
+	pos := ticks(end.Sub(c.zero), videoClock)
+	duration := uint64(max(pos-int64(c.video.next), 1))
+	payload := c.last.Data[c.last.Params:]
+	if c.full(duration, len(payload)) {
+		if err := c.flush(); err != nil {
+			return err
+		}
+	}
+	c.video.add(payload, duration, c.last.Key)
+	c.lastDur = duration
+	return nil
+}
+
+// full tells whether the fragment must be written before a picture is added.
+func (c *clip) full(duration uint64, size int) bool {
+	span := c.video.next + duration - c.video.base
+	return len(c.video.samples) > 0 &&
+		(span > uint64(ticks(c.cfg.MaxFragment, videoClock)) || c.pending()+size+sampleHead > c.cfg.FragmentBytes)
+}
+
+// pending is the size of the fragment so far.
+func (c *clip) pending() int {
+	n := fragmentHead + c.video.bytes
+	if c.sounds != nil {
+		n += c.sounds.track.bytes
+	}
+	return n
+}
+
+// size is what the clip comes to with all that was taken.
+func (c *clip) size() int { return c.written + c.pending() + len(c.last.Data) + sampleHead }
+
+// flush writes the fragment, if there is anything in it.
+func (c *clip) flush() error {
+	part := fmp4.Part{SequenceNumber: c.seq}
+	if len(c.video.samples) > 0 {
+		part.Tracks = append(part.Tracks, c.video.part(videoTrack))
+	}
+	if c.sounds != nil && len(c.sounds.track.samples) > 0 {
+		part.Tracks = append(part.Tracks, c.sounds.track.part(soundTrack))
+	}
+	if len(part.Tracks) == 0 {
+		return nil
+	}
+	if err := part.Marshal(c.buf); err != nil {
+		return fmt.Errorf("muxing: %w", err)
+	}
+	c.seq++
+	c.video.reset()
+	if c.sounds != nil {
+		c.sounds.reset()
+	}
+	if err := c.write(); err != nil {
+		return err
+	}
+	if err := c.sink.Sync(); err != nil {
+		return fmt.Errorf("syncing: %w", err)
+	}
+	return nil
+}
+
+// sound takes a frame of sound. What was captured before the first picture is
+// the clip's before.
+func (c *clip) sound(s *media.Sample) error {
+	if c.sounds == nil || s.Time.Before(c.zero) || s.Format != c.format && !sameFormat(s.Format, c.format) {
+		return nil
+	}
+	if c.sounds.jumps(s.Time.Sub(c.zero)) || c.pending()+2*len(s.Data) > c.cfg.FragmentBytes {
+		if err := c.flush(); err != nil {
+			return err
+		}
+	}
+	c.sounds.add(s, s.Time.Sub(c.zero))
+	return nil
+}
+
+// complete writes the rest; the last picture lasts until end, or if that is
+// zero as long as the one before.
+func (c *clip) complete(end time.Time) error {
+	if end.IsZero() {
+		end = c.last.Time.Add(c.frameTime())
+	}
+	if err := c.place(end); err != nil {
+		return err
+	}
+	return c.flush()
+}
+
+func (c *clip) info(cut bool) Info {
+	return Info{
+		Frames: c.frames, FirstFrame: c.first, LastFrame: c.last.Seq,
+		Duration: time.Duration(c.video.next) * time.Second / videoClock, Cut: cut,
+	}
+}
+
+// ticks converts a duration to a track's clock, rounded to the nearest.
+func ticks(d time.Duration, clock int64) int64 {
+	return int64((d*time.Duration(clock) + time.Second/2) / time.Second)
+}
