@@ -1,0 +1,73 @@
+package rtsp
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+
+	"github.com/bluenviron/gortsplib/v4/pkg/auth"
+	"github.com/bluenviron/gortsplib/v4/pkg/base"
+	"github.com/bluenviron/gortsplib/v4/pkg/headers"
+	"go.uber.org/zap"
+)
+
+// errWrongAnswers ends a connection.
+var errWrongAnswers = errors.New("too many wrong passwords")
+
+// methods in the order in which they are offered: ffmpeg knows MD5 alone, and
+// takes the last it is offered; Basic would show the password to the network.
+func methods() []auth.VerifyMethod {
+	return []auth.VerifyMethod{auth.VerifyMethodDigestSHA256, auth.VerifyMethodDigestMD5}
+}
+
+// authorize tells who makes a request (S3). If the answer is not a right one,
+// res is what to reply; it always carries a challenge, so that a client whose
+// nonce is of another connection can try again.
+func (s *Server) authorize(c *conn, req *base.Request) (user string, res *base.Response, err error) {
+	if c.nonce == "" {
+		if c.nonce, err = auth.GenerateNonce(); err != nil {
+			return "", &base.Response{StatusCode: base.StatusInternalServerError}, err
+		}
+	}
+	var h headers.Authorization
+	given := h.Unmarshal(req.Header["Authorization"]) == nil && h.Username != ""
+	if given && s.verify(c, req, h.Username) {
+		c.wrong = 0
+		if c.viewer == nil {
+			c.mayIdle(false)
+		}
+		return h.Username, nil, nil
+	}
+	res = &base.Response{
+		StatusCode: base.StatusUnauthorized,
+		Header:     base.Header{"WWW-Authenticate": auth.GenerateWWWAuthenticate(methods(), realm, c.nonce)},
+	}
+	if given {
+		err = s.wrongAnswer(c)
+	}
+	return "", res, err
+}
+
+// verify does the same work for users that are none.
+func (s *Server) verify(c *conn, req *base.Request, user string) bool {
+	password, ok := s.cred(user)
+	if !ok || password == "" {
+		password, ok = rand.Text(), false
+	}
+	return auth.Verify(req, user, password, methods(), realm, c.nonce) == nil && ok
+}
+
+func (s *Server) wrongAnswer(c *conn) error {
+	s.count.authErrors.Add(1)
+	s.slowLog(&s.wrongLog, "RTSP viewer refused: wrong user or password", zap.Stringer("address", c.RemoteAddr()))
+	if c.wrong++; c.wrong >= wrongAnswers {
+		return errWrongAnswers
+	}
+	return nil
+}
+
+func random32() uint32 {
+	var b [4]byte
+	rand.Read(b[:]) //nolint:errcheck // never fails
+	return binary.LittleEndian.Uint32(b[:])
+}

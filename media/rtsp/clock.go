@@ -1,0 +1,88 @@
+package rtsp
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/pion/rtcp"
+)
+
+// timeline is the one clock of a viewer's picture and sound. Its zero is the
+// capture time of the first frame that is sent.
+type timeline struct {
+	zero  time.Time
+	wall  time.Time // what the wall clock says zero was
+	round int       // of reports
+	due   time.Time // capture time from which on the next round begins
+}
+
+// advance begins a new round of reports when it is time to. The wall clock is
+// read once a round: a step of it hits picture and sound together.
+func (l *timeline) advance(captured, now time.Time) {
+	if l.round == 0 {
+		l.zero = captured
+	} else if captured.Before(l.due) {
+		return
+	}
+	l.round++
+	l.due = captured.Add(reportEvery)
+	l.wall = now.Round(0).Add(-now.Sub(l.zero))
+}
+
+func (l *timeline) wallTime(captured time.Time) time.Time { return l.wall.Add(captured.Sub(l.zero)) }
+
+// toTicks converts a duration to ticks of a clock, to the nearest one.
+func toTicks(d time.Duration, rate int64) int64 {
+	sec, rest := int64(d/time.Second), int64(d%time.Second)
+	half := int64(time.Second / 2)
+	if rest < 0 {
+		half = -half
+	}
+	return sec*rate + (rest*rate+half)/int64(time.Second)
+}
+
+// pictureStamp gives a picture its timestamp. Two pictures never share one:
+// receivers would take them for one.
+func (t *track) pictureStamp(since time.Duration) uint32 {
+	ts := t.base + uint32(toTicks(since, t.rate))
+	if t.started && ts == t.last {
+		ts++
+	}
+	return ts
+}
+
+// report adds a sender report (RFC 3550, 6.4.1) that ties timestamp ts to the
+// wall-clock time of the frame that has it. It says that instead of the present
+// moment, so that a receiver may use it at once even while it is being given
+// frames from some time back. The name goes with it: receivers synchronise
+// tracks of one name.
+func (t *track) report(g *gather, ts uint32, wall time.Time, name string) {
+	b, err := rtcp.Marshal([]rtcp.Packet{
+		&rtcp.SenderReport{SSRC: t.ssrc, NTPTime: ntpTime(wall), RTPTime: ts, PacketCount: t.packets, OctetCount: t.octets},
+		&rtcp.SourceDescription{Chunks: []rtcp.SourceDescriptionChunk{{
+			Source: t.ssrc,
+			Items:  []rtcp.SourceDescriptionItem{{Type: rtcp.SDESCNAME, Text: name}},
+		}}},
+	})
+	t.control(g, b, err)
+}
+
+// goodbye tells a receiver that nothing more comes (RFC 3550, 6.6).
+func (t *track) goodbye(g *gather) {
+	b, err := rtcp.Marshal([]rtcp.Packet{&rtcp.ReceiverReport{SSRC: t.ssrc}, &rtcp.Goodbye{Sources: []uint32{t.ssrc}}})
+	t.control(g, b, err)
+}
+
+func (t *track) control(g *gather, b []byte, err error) {
+	if err != nil {
+		g.err = fmt.Errorf("make RTCP: %w", err)
+		return
+	}
+	copy(g.packet(t.channel+1, len(b)), b)
+}
+
+// ntpTime is t as NTP has it: seconds since 1900 and a binary fraction.
+func ntpTime(t time.Time) uint64 {
+	const from1900to1970 = 2208988800
+	return uint64(t.Unix()+from1900to1970)<<32 | uint64(t.Nanosecond())<<32/uint64(time.Second)
+}

@@ -1,0 +1,221 @@
+package rtsp
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/bluenviron/gortsplib/v4"
+	"github.com/bluenviron/gortsplib/v4/pkg/base"
+	"github.com/bluenviron/gortsplib/v4/pkg/headers"
+	"go.uber.org/zap"
+
+	"iid2secure.nl/camagent/media"
+)
+
+// handler is what gortsplib calls. DESCRIBE and the response hook run in the
+// goroutine of a connection; SETUP, PLAY and the end of a session in that of
+// the session. It has no OnPause on purpose: clients get 501 (gortsplib dies of
+// a PAUSE over multicast).
+type handler struct {
+	srv *Server
+	ctx context.Context // ends with Run
+}
+
+func status(code base.StatusCode) *base.Response { return &base.Response{StatusCode: code} }
+
+func connOf(c *gortsplib.ServerConn) *conn { return c.NetConn().(*conn) }
+
+// OnRequest hides a GStreamer client's name: gortsplib makes those wait for a
+// second at each SETUP, for the sake of one that publishes.
+func (h *handler) OnRequest(sc *gortsplib.ServerConn, req *base.Request) {
+	delete(req.Header, "User-Agent")
+	connOf(sc).teardown = req.Method == base.Teardown
+}
+
+// OnResponse sees each answer just before it is written.
+func (h *handler) OnResponse(sc *gortsplib.ServerConn, res *base.Response) {
+	c := connOf(sc)
+	if c.setup != nil && res.StatusCode == base.StatusOK {
+		h.learnTransport(c.setup, res)
+	}
+	c.setup = nil
+	if c.teardown && res.StatusCode == base.StatusOK && c.viewer != nil {
+		c.viewer.cancel(errTornDown)
+		c.viewer = nil
+		c.mayIdle(false)
+	}
+}
+
+// learnTransport reads from gortsplib's answer what it chose; the SSRC tells
+// the medium.
+func (h *handler) learnTransport(v *viewer, res *base.Response) {
+	var t headers.Transport
+	if err := t.Unmarshal(res.Header["Transport"]); err != nil || t.SSRC == nil {
+		return
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for i := range v.tracks {
+		if v.tracks[i].ssrc != *t.SSRC {
+			continue
+		}
+		switch {
+		case t.InterleavedIDs != nil:
+			v.tracks[i].on, v.tracks[i].channel = true, uint8(t.InterleavedIDs[0])
+		case t.ClientPorts != nil:
+			v.tracks[i].on, v.tracks[i].channel = true, uint8(2*i)
+			v.ports[i] = *t.ClientPorts
+		}
+	}
+}
+
+func (h *handler) OnDescribe(ctx *gortsplib.ServerHandlerOnDescribeCtx) (*base.Response, *gortsplib.ServerStream, error) {
+	c := connOf(ctx.Conn)
+	if _, res, err := h.srv.authorize(c, ctx.Request); res != nil {
+		return res, nil, err
+	}
+	stream := h.find(ctx.Path)
+	if stream == nil {
+		return status(base.StatusNotFound), nil, nil
+	}
+	o, err := h.offer(stream)
+	if err != nil {
+		return status(base.StatusServiceUnavailable), nil, nil
+	}
+	c.described = o
+	body, err := o.desc.Marshal(false)
+	if err != nil {
+		return status(base.StatusInternalServerError), nil, err
+	}
+	return &base.Response{StatusCode: base.StatusOK, Body: body}, nil, nil
+}
+
+// find takes /main, /main/ and /main//, as clients make them of Content-Base.
+func (h *handler) find(path string) *media.Stream {
+	return h.srv.streams[strings.TrimRight(strings.TrimPrefix(path, "/"), "/")]
+}
+
+// offer describes the stream as it is now; it waits for the first key frame.
+func (h *handler) offer(s *media.Stream) (*offer, error) {
+	ctx, cancel := context.WithTimeout(h.ctx, parameterWait)
+	defer cancel()
+	h.srv.keys.want(s)
+	sps, pps, err := s.Parameters(ctx)
+	if err != nil {
+		h.srv.slowLog(&h.srv.emptyLog, "RTSP viewer refused: the stream has no key frame yet", zap.String("stream", s.Name))
+		return nil, err
+	}
+	return h.srv.currentOffer(s, sps, pps)
+}
+
+// OnSetup makes the viewer of a session at its first SETUP and pins it: gortsplib
+// panics when a session is given a second stream.
+func (h *handler) OnSetup(ctx *gortsplib.ServerHandlerOnSetupCtx) (*base.Response, *gortsplib.ServerStream, error) {
+	c := connOf(ctx.Conn)
+	user, res, err := h.srv.authorize(c, ctx.Request)
+	if res != nil {
+		return res, nil, err
+	}
+	v, _ := ctx.Session.UserData().(*viewer)
+	if v == nil {
+		if v, res = h.newViewer(c, ctx, user); res != nil {
+			return res, nil, nil
+		}
+		ctx.Session.SetUserData(v)
+	}
+	if v.user != user {
+		return status(base.StatusForbidden), nil, nil
+	}
+	c.setup = v
+	return status(base.StatusOK), v.offer.signal, nil
+}
+
+func (h *handler) newViewer(c *conn, ctx *gortsplib.ServerHandlerOnSetupCtx, user string) (*viewer, *base.Response) {
+	stream := h.find(ctx.Path)
+	if stream == nil {
+		return nil, status(base.StatusNotFound)
+	}
+	o := c.described
+	if o == nil || o.stream != stream {
+		var err error
+		if o, err = h.offer(stream); err != nil {
+			return nil, status(base.StatusServiceUnavailable)
+		}
+	}
+	v, err := h.srv.register(h.ctx, o, user, ctx.Session)
+	switch {
+	case errors.Is(err, errFull):
+		h.srv.slowLog(&h.srv.fullLog, "RTSP viewer refused: as many are playing as max_viewers allows",
+			zap.Int("max_viewers", h.srv.cfg.MaxViewers), zap.Stringer("address", c.RemoteAddr()))
+		return nil, status(base.StatusServiceUnavailable)
+	case err != nil:
+		h.srv.complain("cannot set up an RTSP session", err)
+		return nil, status(base.StatusInternalServerError)
+	}
+	return v, nil
+}
+
+// OnPlay has media begin once the answer is out; a second PLAY changes nothing.
+func (h *handler) OnPlay(ctx *gortsplib.ServerHandlerOnPlayCtx) (*base.Response, error) {
+	c := connOf(ctx.Conn)
+	user, res, err := h.srv.authorize(c, ctx.Request)
+	if res != nil {
+		return res, err
+	}
+	v, _ := ctx.Session.UserData().(*viewer)
+	if v == nil || v.user != user {
+		return status(base.StatusForbidden), nil
+	}
+	if v.playing {
+		return status(base.StatusOK), nil
+	}
+	if err := v.connect(c, *ctx.Session.SetuppedTransport()); err != nil {
+		return status(base.StatusInternalServerError), err
+	}
+	v.playing = true
+	c.viewer = v
+	c.mayIdle(true)
+	c.afterNextWrite(func() { h.srv.start(v) })
+	return status(base.StatusOK), nil
+}
+
+// OnSessionClose comes after TEARDOWN, the end of a TCP viewer's connection, a
+// minute of silence of a UDP viewer, or our own Close.
+func (h *handler) OnSessionClose(ctx *gortsplib.ServerHandlerOnSessionCloseCtx) {
+	if v, _ := ctx.Session.UserData().(*viewer); v != nil {
+		v.cancel(ctx.Error)
+		h.srv.unregister(v)
+	}
+}
+
+// OnDecodeError is about packets of viewers that make no sense: ignored, and
+// here so that gortsplib does not print them.
+func (h *handler) OnDecodeError(*gortsplib.ServerHandlerOnDecodeErrorCtx) {}
+
+// keyRequests asks boards for key frames, for all viewers together at most once
+// a second and stream.
+type keyRequests struct {
+	ask func(stream string)
+	srv *Server
+	at  map[string]time.Time // guarded by Server.mu
+}
+
+// want asks for a key frame if the newest one is too old for a new viewer.
+func (k *keyRequests) want(s *media.Stream) {
+	now := time.Now()
+	if t, ok := s.Ring.NewestKey(); k.ask == nil || ok && now.Sub(t) <= keyAge {
+		return
+	}
+	k.srv.mu.Lock()
+	last, asked := k.at[s.Name]
+	wait := asked && now.Sub(last) < keyAge
+	if !wait {
+		k.at[s.Name] = now
+	}
+	k.srv.mu.Unlock()
+	if !wait {
+		k.ask(s.Name)
+	}
+}

@@ -1,0 +1,103 @@
+// Package rtsp serves media streams to viewers on the local network: RTSP 1.0
+// (RFC 2326) with Digest access, video and sound over TCP (interleaved) or UDP.
+// It is the one home of gortsplib, which does the signalling: requests,
+// sessions, transports. Media is written by this package itself: every viewer
+// has a goroutine with a cursor of its own over the stream's ring, and sends
+// each frame whole, in one write, so that a slow viewer loses whole GOPs and
+// harms nobody else.
+//
+// The package never opens a board, never decodes, never keeps a frame longer
+// than it takes to send it, and knows nothing of members or epochs: who may
+// look is asked of [Credentials] at every request. Nothing of gortsplib or of
+// RTP leaves it.
+//
+// Who owns what: a [Server] owns the listener, the two UDP sockets, all
+// connections and all viewers; the rings belong to the caller. gortsplib's own
+// queues and sender reports are not used: it writes RTSP responses and nothing
+// else, and conn.go keeps those and media apart on a shared connection.
+package rtsp
+
+import (
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// Config says where and how to serve. The zero value of a field is its default.
+type Config struct {
+	// Address to listen on, host:port; port 0 takes a free one (see Server.Addr).
+	Address string
+	// UDP lets viewers choose UDP; otherwise they get TCP or 461.
+	UDP bool
+	// UDPPort is the even port that RTP leaves from, RTCP uses the next one; 0
+	// takes a free pair.
+	UDPPort int
+	// MaxViewers play at once (32); one more is refused with 503.
+	MaxViewers int
+	// MaxConns are open at once (MaxViewers + 32), viewers' own included; one
+	// more is closed unread.
+	MaxConns int
+	// LoginTimeout is how long a connection that does not play may stay without
+	// a request that carries the right password (15 s).
+	LoginTimeout time.Duration
+	// WriteTimeout drops a viewer whose connection takes no byte for so long (10 s).
+	WriteTimeout time.Duration
+	// MaxLag is how old a frame may be when it is sent while a newer key frame
+	// waits in the ring (5 s): beyond it, the viewer skips to that key frame.
+	MaxLag time.Duration
+	// Log gets a line for each viewer that comes, goes, lags or is refused; nil: none.
+	Log *zap.Logger
+}
+
+// What holds for every server.
+const (
+	realm           = "camera"
+	parameterWait   = 3 * time.Second        // a DESCRIBE waits so long for the first key frame
+	keyAge          = time.Second            // an older newest key frame is not good enough for a new viewer
+	reportEvery     = 5 * time.Second        // RTCP sender reports
+	wrongAnswers    = 3                      // so many end the connection
+	sendBuffer      = 256 << 10              // kernel memory that one viewer's connection may fill
+	userTimeout     = 30 * time.Second       // unacknowledged data ends a TCP connection
+	maxPayload      = 1400                   // bytes of an RTP packet behind its header: fits every MTU in use
+	chunk           = 64 << 10               // a write is at most this long
+	udpRate         = 6 << 20                // bytes per second that a burst over UDP is spread to
+	udpBurst        = 64 << 10               // bytes that go out at once
+	acceptRetryWait = 100 * time.Millisecond // when the process is out of file descriptors
+)
+
+func (c *Config) setDefaults() {
+	orInt := func(p *int, def int) {
+		if *p <= 0 {
+			*p = def
+		}
+	}
+	orTime := func(p *time.Duration, def time.Duration) {
+		if *p <= 0 {
+			*p = def
+		}
+	}
+	orInt(&c.MaxViewers, 32)
+	orInt(&c.MaxConns, c.MaxViewers+32)
+	orTime(&c.LoginTimeout, 15*time.Second)
+	orTime(&c.WriteTimeout, 10*time.Second)
+	orTime(&c.MaxLag, 5*time.Second)
+	if c.Log == nil {
+		c.Log = zap.NewNop()
+	}
+}
+
+// Credentials tells the RTSP password of a user, ok false if there is none such
+// now. It is called at each request, from many goroutines, and must not block.
+type Credentials func(user string) (password string, ok bool)
+
+// Stats is a view for status and metrics. Counters rise while the server lives.
+type Stats struct {
+	Viewers    int    // sessions that play or are about to
+	Conns      int    // open connections, viewers' own included
+	Frames     uint64 // access units sent, all viewers together
+	Bytes      uint64 // RTP and RTCP sent, framing included
+	Skips      uint64 // times that a slow viewer was put forward to a key frame
+	Timeouts   uint64 // viewers dropped because their connection took nothing
+	Refused    uint64 // viewers and connections over the limit
+	AuthErrors uint64 // wrong users or passwords
+}

@@ -1,0 +1,314 @@
+package rtsp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/bluenviron/gortsplib/v4"
+	"go.uber.org/zap"
+
+	"iid2secure.nl/camagent/hal"
+	"iid2secure.nl/camagent/media"
+)
+
+var (
+	errFull    = errors.New("too many viewers")
+	errStopped = errors.New("the server has stopped")
+)
+
+// Server serves streams over RTSP. Its methods may be called from any
+// goroutine; Run by one at a time, again after it has returned.
+type Server struct {
+	cfg     Config
+	cred    Credentials
+	streams map[string]*media.Stream
+	keys    keyRequests
+	buffers sync.Pool // of *[]byte, capacity chunk
+	ready   chan struct{}
+	count   struct{ frames, bytes, skips, timeouts, refused, authErrors atomic.Uint64 }
+
+	wrongLog, fullLog, emptyLog, lagLog, acceptLog slowLine
+
+	mu      sync.Mutex
+	addr    net.Addr
+	opened  bool // ready is closed
+	running bool
+	gort    *gortsplib.Server
+	udp     *udpPair // nil: TCP only
+	conns   int
+	viewers map[*viewer]struct{}
+	offers  map[string]*offer // the newest of each stream
+	work    sync.WaitGroup    // viewers' goroutines
+}
+
+// New makes a server of streams, each at the path of its name. requestKey asks
+// the board for a key frame of a stream; it may be nil, must not block, and is
+// called at most once a second and stream.
+func New(cfg Config, streams []*media.Stream, cred Credentials, requestKey func(stream string)) *Server {
+	cfg.setDefaults()
+	s := &Server{
+		cfg: cfg, cred: cred,
+		streams: make(map[string]*media.Stream, len(streams)),
+		ready:   make(chan struct{}),
+		viewers: map[*viewer]struct{}{},
+		offers:  map[string]*offer{},
+	}
+	s.keys = keyRequests{ask: requestKey, srv: s, at: map[string]time.Time{}}
+	s.buffers.New = func() any { b := make([]byte, 0, chunk); return &b }
+	for _, st := range streams {
+		s.streams[st.Name] = st
+	}
+	return s
+}
+
+// Run listens and serves until ctx ends; then it ends all viewers and returns
+// nil, with no goroutine or socket left. Another end is an error.
+func (s *Server) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ln, pair, err := s.listen()
+	if err != nil {
+		return err
+	}
+	g := s.gortsplib(ctx, ln, pair)
+	s.open(g, ln, pair)
+	defer s.stop(cancel)
+	if err := g.Start(); err != nil {
+		ln.Close()
+		pair.close()
+		return fmt.Errorf("start RTSP server on %s: %w", s.cfg.Address, err)
+	}
+	s.markReady()
+	s.cfg.Log.Info("RTSP server listens", zap.Stringer("address", ln.Addr()), zap.Bool("udp", pair != nil))
+	failed := make(chan error, 1)
+	go func() { failed <- g.Wait() }()
+	select {
+	case <-ctx.Done():
+		s.stop(cancel)
+		g.Close()
+		<-failed
+		return nil
+	case err := <-failed:
+		return fmt.Errorf("RTSP server on %s ended: %w", s.cfg.Address, err)
+	}
+}
+
+// gortsplib makes the signalling. Media do not pass through it, hence the small
+// queue; sender reports are ours, with a right time.
+func (s *Server) gortsplib(ctx context.Context, ln *net.TCPListener, pair *udpPair) *gortsplib.Server {
+	g := &gortsplib.Server{
+		Handler:                  &handler{srv: s, ctx: ctx},
+		RTSPAddress:              ln.Addr().String(),
+		WriteTimeout:             s.cfg.WriteTimeout,
+		WriteQueueSize:           8,
+		DisableRTCPSenderReports: true,
+		AuthMethods:              methods(),
+		Listen: func(string, string) (net.Listener, error) {
+			return &listener{TCPListener: ln, ctx: ctx, srv: s}, nil
+		},
+	}
+	if pair != nil {
+		g.UDPRTPAddress, g.UDPRTCPAddress = pair.rtp.LocalAddr().String(), pair.rtcp.LocalAddr().String()
+		g.ListenPacket = pair.listenPacket
+	}
+	return g
+}
+
+func (s *Server) open(g *gortsplib.Server, ln net.Listener, pair *udpPair) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.gort, s.addr, s.udp, s.running = g, ln.Addr(), pair, true
+}
+
+func (s *Server) markReady() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.opened {
+		s.opened = true
+		close(s.ready)
+	}
+}
+
+// stop ends all viewers and joins their goroutines; connections are closed first,
+// so that none waits for a peer that does not read.
+func (s *Server) stop(cancel context.CancelFunc) {
+	s.mu.Lock()
+	s.running = false
+	s.mu.Unlock()
+	s.drop(func(*viewer) bool { return true })
+	s.work.Wait()
+	cancel()
+}
+
+// Ready is closed once the server has listened for the first time.
+func (s *Server) Ready() <-chan struct{} { return s.ready }
+
+// Addr returns the address listened on, nil before Ready.
+func (s *Server) Addr() net.Addr {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.addr
+}
+
+// Drop ends all viewers of a user at once. Call it after Credentials has begun
+// to refuse that user, or they come back.
+func (s *Server) Drop(user string) { s.drop(func(v *viewer) bool { return v.user == user }) }
+
+// DropAll ends all viewers at once.
+func (s *Server) DropAll() { s.drop(func(*viewer) bool { return true }) }
+
+func (s *Server) drop(which func(*viewer) bool) {
+	var sinks []sink
+	s.mu.Lock()
+	for v := range s.viewers {
+		if !which(v) {
+			continue
+		}
+		v.cancel(errDropped)
+		v.session.Close()
+		if v.sink != nil {
+			sinks = append(sinks, v.sink)
+		}
+	}
+	s.mu.Unlock()
+	for _, k := range sinks {
+		k.close()
+	}
+}
+
+// Viewers returns how many sessions play or are about to.
+func (s *Server) Viewers() int { return s.Stats().Viewers }
+
+// Stats returns the counts of this moment.
+func (s *Server) Stats() Stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return Stats{
+		Viewers: len(s.viewers), Conns: s.conns,
+		Frames: s.count.frames.Load(), Bytes: s.count.bytes.Load(),
+		Skips: s.count.skips.Load(), Timeouts: s.count.timeouts.Load(),
+		Refused: s.count.refused.Load(), AuthErrors: s.count.authErrors.Load(),
+	}
+}
+
+// register makes a viewer, if there is room for one more.
+func (s *Server) register(ctx context.Context, o *offer, user string, session *gortsplib.ServerSession) (*viewer, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.running {
+		return nil, errStopped
+	}
+	if len(s.viewers) >= s.cfg.MaxViewers {
+		s.count.refused.Add(1)
+		return nil, errFull
+	}
+	if o.users == 0 {
+		signal := &gortsplib.ServerStream{Server: s.gort, Desc: o.desc}
+		if err := signal.Initialize(); err != nil {
+			return nil, err
+		}
+		o.signal = signal
+	}
+	o.users++
+	v := &viewer{srv: s, user: user, offer: o, session: session, tracks: o.tracks(), ports: make([][2]int, len(o.desc.Medias))}
+	v.ctx, v.cancel = context.WithCancelCause(ctx)
+	s.viewers[v] = struct{}{}
+	return v, nil
+}
+
+// unregister forgets a viewer whose session has closed.
+func (s *Server) unregister(v *viewer) {
+	s.mu.Lock()
+	delete(s.viewers, v)
+	v.offer.users--
+	var last *gortsplib.ServerStream
+	if v.offer.users == 0 {
+		last, v.offer.signal = v.offer.signal, nil
+	}
+	s.mu.Unlock()
+	if last != nil {
+		last.Close()
+	}
+}
+
+// start runs a viewer, unless it or the server has ended in the meantime.
+func (s *Server) start(v *viewer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.running && v.ctx.Err() == nil {
+		s.work.Go(v.run)
+	}
+}
+
+// currentOffer returns one offer for all viewers to whom the stream looks the same.
+func (s *Server) currentOffer(st *media.Stream, sps, pps []byte) (*offer, error) {
+	sound := s.usable(st.Audio())
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if o := s.offers[st.Name]; o != nil && o.matches(sps, pps, sound) {
+		return o, nil
+	}
+	o, err := newOffer(st, sps, pps, sound)
+	if err == nil {
+		s.offers[st.Name] = o
+	}
+	return o, err
+}
+
+// usable drops sound that cannot be described: the picture goes on without it.
+func (s *Server) usable(f *hal.AudioFormat) *hal.AudioFormat {
+	if f == nil {
+		return nil
+	}
+	if _, err := soundFormat(f); err != nil {
+		s.slowLog(&s.emptyLog, "RTSP stream is served without sound", zap.Error(err))
+		return nil
+	}
+	return f
+}
+
+// admit counts a connection in; leave counts it out.
+func (s *Server) admit() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.conns >= s.cfg.MaxConns {
+		s.count.refused.Add(1)
+		return false
+	}
+	s.conns++
+	return true
+}
+
+func (s *Server) leave() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.conns--
+}
+
+// slowLine bounds one kind of line in the log.
+type slowLine struct {
+	mu     sync.Mutex
+	next   time.Time
+	hidden int
+}
+
+// slowLog writes at most one line of a kind a second, with the number of those
+// that it left out.
+func (s *Server) slowLog(l *slowLine, text string, fields ...zap.Field) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now()
+	if now.Before(l.next) {
+		l.hidden++
+		return
+	}
+	s.cfg.Log.Warn(text, append(fields, zap.Int("hidden", l.hidden))...)
+	l.next, l.hidden = now.Add(time.Second), 0
+}
+
+func (s *Server) complain(text string, err error) { s.slowLog(&s.acceptLog, text, zap.Error(err)) }
