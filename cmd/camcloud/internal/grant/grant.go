@@ -179,7 +179,7 @@ func (s *Storage) List(ctx context.Context, prefix string, q api.ObjectQuery) (a
 	page := api.ObjectList{Objects: []api.Object{}}
 	for o := range s.inside.ListObjectsIter(ctx, s.opt.Bucket, opts) {
 		if o.Err != nil {
-			return page, fmt.Errorf("list objects: %w", o.Err)
+			return page, fmt.Errorf("list objects: %w", bare(o.Err))
 		}
 		if len(page.Objects) == q.Limit {
 			page.Next = page.Objects[q.Limit-1].Name
@@ -197,10 +197,18 @@ func (s *Storage) Exists(ctx context.Context, key string) (bool, error) {
 	if e := minio.ToErrorResponse(err); err != nil && e.StatusCode == http.StatusNotFound {
 		return false, nil
 	}
-	return err == nil, err
+	return err == nil, bare(err)
 }
 
 // Delete removes the object key; one that isn't there is no error.
 func (s *Storage) Delete(ctx context.Context, key string) error {
-	return s.inside.RemoveObject(ctx, s.opt.Bucket, key, minio.RemoveObjectOptions{})
+	return bare(s.inside.RemoveObject(ctx, s.opt.Bucket, key, minio.RemoveObjectOptions{}))
+}
+
+// bare takes the address, which holds a serial, out of an error of net/http. P8.
+func bare(err error) error {
+	if e, ok := errors.AsType[*url.Error](err); ok {
+		return e.Err
+	}
+	return err
 }
