@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -85,6 +86,7 @@ type rig struct {
 	stream *media.Stream
 	log    *observer.ObservedLogs
 	asked  chan string
+	refuse atomic.Bool // the user has no password any more
 
 	mu     sync.Mutex
 	pushed [][]byte // access units as they were pushed
@@ -101,7 +103,7 @@ func newRig(t testing.TB, change func(*Config)) *rig {
 	}
 	r := &rig{t: t, log: logs, stream: media.NewStream("main", 8<<20), asked: make(chan string, 100)}
 	r.Server = New(cfg, []*media.Stream{r.stream, media.NewStream("sub", 1<<20)}, func(u string) (string, bool) {
-		return password, u == user
+		return password, u == user && !r.refuse.Load()
 	}, func(s string) { r.asked <- s })
 	r.run()
 	return r
