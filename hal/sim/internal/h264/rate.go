@@ -87,6 +87,8 @@ func (r *Rate) Done(u *Unit, grain int) {
 	}
 }
 
+func (r *Rate) QPForTest() int { return r.qp }
+
 func gain(qp int) float64 { return math.Exp2(-float64(qp) / 6) }
 
 func parameter(at0, want float64) int {

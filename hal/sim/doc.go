@@ -1,0 +1,29 @@
+// Package sim is the simulated board: a camera without hardware, for
+// development and tests. It makes live H.264 and sound in pure Go.
+//
+// # Time
+//
+// The board starts when [New] is called. Every stream runs on one grid: frame
+// times are whole multiples of 1/fps since the start, sound frames whole
+// multiples of 20 ms, both by one monotonic clock, without drift. A frame is
+// painted and encoded up to half an interval before its capture time, and
+// handed over at that time. A reader that comes late gets frames that it missed
+// at once, but at most [MaxBehind] of them; older ones are lost and counted,
+// and the frame after them is a key frame.
+//
+// # What tests can measure
+//
+// Every picture carries its frame number (AccessUnit.Seq, modulo 2^32) in a
+// strip along the bottom that survives the worst quality: [ReadStrip]. Every 2 s
+// since the start ([BeepEvery]) there is a beep ([BeepHz]) of 80 ms
+// ([BeepLength]), and the lamp at the top right ([LampRect], [ReadLamp]) is
+// white in pictures captured in just these 80 ms: [Board.BeepAt].
+//
+// # Rules
+//
+// Equal Config and equal time give equal bytes. The package must not know
+// anything of the product above hal, and starts no goroutine: all work is done
+// in the caller of Next. A board owns its streams; a stream's Next owns its
+// painter and encoder; what other goroutines ask for (key frames, settings)
+// passes through the stream's lock.
+package sim
