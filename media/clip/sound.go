@@ -47,7 +47,9 @@ func newSounds(f *hal.AudioFormat) (*sounds, error) {
 			return data[:n*width], uint64(n)
 		}
 	case hal.AAC:
-		return s, s.setAAC(f)
+		if err := s.setAAC(f); err != nil {
+			return nil, err
+		}
 	case hal.Opus:
 		s.clock = 48000 // whatever the sender's rate (RFC 7845, 4.2)
 		s.codec = &mp4.CodecOpus{ChannelCount: f.Channels}
