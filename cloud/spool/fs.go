@@ -21,7 +21,7 @@ type FS interface {
 	Remove(path string) error                // file or empty folder
 	SyncDir(path string) error               // makes names in it durable
 	Free(path string) (int64, error)         // bytes
-	Lock(path string) (io.Closer, error)     // exclusive, between processes
+	Lock(path string) (io.Closer, error)     // a folder, exclusive between processes
 	SameFS(path, other string) (bool, error) // do both lie on one file system
 }
 
@@ -67,7 +67,7 @@ func (osFS) Free(path string) (int64, error) {
 }
 
 func (osFS) Lock(path string) (io.Closer, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := os.Open(path) // the folder itself: works on a full or read-only card
 	if err != nil {
 		return nil, err
 	}

@@ -117,6 +117,11 @@ func (s *Spool) scanFile(dir string, e fs.DirEntry, in where, lane Lane, all map
 		f = &found{it: &item{name: name, home: lane}}
 		all[name] = f
 	}
+	if kind == kindFile && f.file.in == inUploaded || kind == kindManifest && f.manifest.in == inUploaded {
+		// A rename between folders that a cut has left half done: one file, two names.
+		s.st.Removed++
+		return s.fs.Remove(filepath.Join(dir, e.Name()))
+	}
 	if in == inPending {
 		f.it.home = lane
 	}

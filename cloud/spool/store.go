@@ -74,8 +74,10 @@ func (s *Spool) takeHold() error {
 	if _, err := s.fs.Stat(parent); err != nil {
 		return cardError("its parent folder", err)
 	}
-	if err := s.fs.Mkdir(s.dir); err != nil {
-		return cardError("creating it", err)
+	if _, err := s.fs.Stat(s.dir); err != nil {
+		if err := errors.Join(s.fs.Mkdir(s.dir), s.fs.SyncDir(parent)); err != nil {
+			return cardError("creating it", err)
+		}
 	}
 	if s.cfg.RequireMount {
 		same, err := s.fs.SameFS(s.dir, parent)

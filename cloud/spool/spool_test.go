@@ -1,0 +1,429 @@
+package spool
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func openTemp(t *testing.T, cfg Config) (*Spool, string) {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "card")
+	s, err := Open(dir, cfg)
+	require.NoError(t, err)
+	t.Cleanup(func() { s.Close() })
+	return s, dir
+}
+
+func putClip(t *testing.T, s *Spool, name string, lane Lane, size int) {
+	t.Helper()
+	f, err := s.Create(name, lane)
+	require.NoError(t, err)
+	_, err = f.Write(make([]byte, size))
+	require.NoError(t, err)
+	require.NoError(t, f.Sync())
+	_, err = f.Commit([]byte("manifest"))
+	require.NoError(t, err)
+}
+
+func next(t *testing.T, s *Spool) Object {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	o, err := s.Next(ctx)
+	require.NoError(t, err)
+	return o
+}
+
+func TestLanesInOrder(t *testing.T) {
+	t.Parallel()
+	s, dir := openTemp(t, Config{})
+	putClip(t, s, nameAt(0), Routine, 10)
+	putClip(t, s, nameAt(1), Alarm, 10)
+	putClip(t, s, nameAt(2), Routine, 10)
+	_, err := s.Add(nameAt(3)+".jpg.age", Snapshot, []byte("x"))
+	require.NoError(t, err)
+	require.Equal(t, nameAt(3)+".jpg.age", next(t, s).Name)
+	o := next(t, s)
+	require.Equal(t, nameAt(1), o.Name)
+	require.Equal(t, []string{nameAt(1) + ".mp4.age", nameAt(1) + ".jws"}, []string{o.Parts[0].Name, o.Parts[1].Name})
+	require.Equal(t, nameAt(0), next(t, s).Name)
+	require.NoError(t, s.Release(o))
+	require.FileExists(t, filepath.Join(dir, "uploaded", "2026010203", nameAt(1)+".jws"))
+	require.NoError(t, s.Close())
+
+	s, err = Open(dir, Config{})
+	require.NoError(t, err)
+	defer s.Close()
+	putClip(t, s, nameAt(4), Routine, 10)
+	require.Equal(t, nameAt(3)+".jpg.age", next(t, s).Name)
+	o = next(t, s)
+	require.Equal(t, nameAt(4), o.Name, "fresh footage goes before the backlog")
+	o = next(t, s)
+	require.Equal(t, nameAt(0), o.Name)
+	require.Equal(t, Backfill, o.Lane)
+	require.NotZero(t, o.Parts[1].SHA256)
+	require.True(t, s.Pending(nameAt(0)))
+	require.False(t, s.Pending(nameAt(1)))
+}
+
+func TestNextBlocksUntilThereIsOne(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, err := Open("/mnt/card", Config{FS: newMemFS()})
+		require.NoError(t, err)
+		got := make(chan Object)
+		go func() {
+			o, err := s.Next(context.Background())
+			require.NoError(t, err)
+			got <- o
+		}()
+		synctest.Wait()
+		putClip(t, s, nameAt(0), Routine, 10)
+		o := <-got
+
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		_, err = s.Next(ctx)
+		require.ErrorIs(t, err, context.DeadlineExceeded, "a lent object is not offered twice")
+
+		began := time.Now()
+		s.Return(o, time.Hour)
+		require.Equal(t, o, next0(t, s))
+		require.Equal(t, time.Hour, time.Since(began))
+	})
+}
+
+func next0(t *testing.T, s *Spool) Object {
+	o, err := s.Next(context.Background())
+	require.NoError(t, err)
+	return o
+}
+
+func TestR7_FullCard(t *testing.T) {
+	t.Parallel()
+	s, _ := openTemp(t, Config{MaxBytes: 1000})
+	putClip(t, s, nameAt(0), Routine, 400)
+	putClip(t, s, nameAt(1), Routine, 400)
+	f, err := s.Create(nameAt(2), Routine)
+	require.NoError(t, err)
+	_, err = f.Write(make([]byte, 300))
+	require.ErrorIs(t, err, ErrFull)
+	require.ErrorIs(t, s.Stats().Err, ErrFull)
+	_, err = f.Commit([]byte("m"))
+	require.ErrorIs(t, err, ErrFull)
+	require.NoError(t, f.Abort())
+	require.EqualValues(t, 816, s.Stats().UsedBytes)
+	require.Equal(t, 2, s.Stats().Pending, "nothing closed is dropped")
+
+	require.NoError(t, s.Release(next(t, s)))
+	putClip(t, s, nameAt(3), Routine, 300)
+	require.NoError(t, s.Stats().Err)
+	require.EqualValues(t, 1, s.Stats().Evicted)
+	_, err = s.OpenPart(nameAt(0) + ".mp4.age")
+	require.ErrorIs(t, err, fs.ErrNotExist)
+}
+
+// The card is full although our count says otherwise: others write to it, too.
+func TestR7_CardFullerThanCounted(t *testing.T) {
+	t.Parallel()
+	m := newMemFS()
+	s, err := Open("/mnt/card", Config{FS: m})
+	require.NoError(t, err)
+	putClip(t, s, nameAt(0), Routine, 400)
+	putClip(t, s, nameAt(1), Routine, 400)
+	require.NoError(t, s.Release(next(t, s)))
+	m.capacity = 900 // the credit of 1 MiB given before is void now
+	putClip(t, s, nameAt(2), Routine, 450)
+	require.EqualValues(t, 1, s.Stats().Evicted)
+	f, err := s.Create(nameAt(3), Routine)
+	require.NoError(t, err)
+	_, err = f.Write(make([]byte, 400))
+	require.ErrorIs(t, err, ErrFull)
+	require.NoError(t, f.Abort())
+	require.Equal(t, m.usedLocked(), s.Stats().UsedBytes)
+}
+
+func TestMinFree(t *testing.T) {
+	t.Parallel()
+	m := newMemFS()
+	m.capacity = 1000
+	s, err := Open("/mnt/card", Config{FS: m, MinFree: 500})
+	require.NoError(t, err)
+	putClip(t, s, nameAt(0), Routine, 480)
+	_, err = s.Add(nameAt(1)+".jpg.age", Snapshot, make([]byte, 50))
+	require.ErrorIs(t, err, ErrFull)
+}
+
+func TestR7_CardErrorsByKind(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ is, want error }{
+		{syscall.EROFS, ErrReadOnly}, {syscall.EIO, ErrGone}, {syscall.ENODEV, ErrGone}, {syscall.ENOSPC, ErrFull}, {syscall.ENOENT, ErrGone},
+	} {
+		m := newMemFS()
+		s, err := Open("/mnt/card", Config{FS: m})
+		require.NoError(t, err)
+		putClip(t, s, nameAt(0), Routine, 100)
+		m.fail = func(op, _ string) error {
+			if op == "create" || op == "write" {
+				return &fs.PathError{Op: op, Path: "x", Err: c.is}
+			}
+			return nil
+		}
+		_, err = s.Create(nameAt(1), Routine)
+		require.ErrorIs(t, err, c.want)
+		require.NotContains(t, err.Error(), "\n")
+		require.ErrorIs(t, s.Stats().Err, c.want)
+		m.fail = nil
+		putClip(t, s, nameAt(1), Routine, 100) // the card is back
+		require.NoError(t, s.Stats().Err)
+	}
+}
+
+// A failed commit must leave nothing that recovery takes for a clip.
+func TestFailedCommitLeavesNothing(t *testing.T) {
+	t.Parallel()
+	for _, op := range []string{"sync", "create", "write", "rename", "syncdir"} {
+		m := newMemFS()
+		s, err := Open("/mnt/card", Config{FS: m})
+		require.NoError(t, err)
+		f, err := s.Create(nameAt(0), Routine)
+		require.NoError(t, err)
+		_, err = f.Write([]byte("clip"))
+		require.NoError(t, err)
+		m.fail = func(o, _ string) error {
+			if o == op {
+				return syscall.EIO
+			}
+			return nil
+		}
+		_, err = f.Commit([]byte("manifest"))
+		require.ErrorIs(t, err, ErrGone, op)
+		m.fail = nil
+		require.Zero(t, m.usedLocked(), op)
+		require.Zero(t, s.Stats().UsedBytes, op)
+		require.NoError(t, f.Abort())
+		putClip(t, s, nameAt(0), Routine, 10) // the name is free again
+	}
+}
+
+func TestReleaseSurvivesDeadCard(t *testing.T) {
+	t.Parallel()
+	m := newMemFS()
+	s, err := Open("/mnt/card", Config{FS: m, MaxBytes: 150})
+	require.NoError(t, err)
+	putClip(t, s, nameAt(0), Routine, 100)
+	renames := 0
+	m.fail = func(op, _ string) error {
+		if op == "rename" {
+			if renames++; renames > 1 {
+				return syscall.EIO
+			}
+		}
+		return nil
+	}
+	require.ErrorIs(t, s.Release(next(t, s)), ErrGone)
+	require.False(t, s.Pending(nameAt(0)), "the store has it")
+	r, err := s.OpenPart(nameAt(0) + ".jws")
+	require.NoError(t, err, "found where it was left")
+	r.Close()
+	m.fail = nil
+	putClip(t, s, nameAt(1), Routine, 100)
+	require.EqualValues(t, 108, m.usedLocked(), "both halves were evicted")
+}
+
+func TestNamesStayInTheirFolder(t *testing.T) {
+	t.Parallel()
+	s, _ := openTemp(t, Config{})
+	for _, name := range []string{
+		"", "..", "../../etc/passwd", nameAt(0) + "/x", nameAt(0) + "\x00", strings.ToUpper(nameAt(0)), nameAt(0)[:20],
+		"20261302T030405.123Z-abcdefgh", nameAt(0) + ".jpg",
+	} {
+		_, err := s.Create(name, Routine)
+		require.ErrorIs(t, err, ErrName, "%q", name)
+	}
+	for _, suffix := range []string{"", ".part", ".jpg.part", ".jws", ".mp4.age", ".x.tmp", "/../x", ".a/b", ".JPG", ".a.b.c.d", "jpg"} {
+		_, err := s.Add(nameAt(0)+suffix, Snapshot, nil)
+		require.ErrorIs(t, err, ErrName, "%q", suffix)
+	}
+	putClip(t, s, nameAt(0), Routine, 1)
+	_, err := s.Create(nameAt(0), Alarm)
+	require.ErrorIs(t, err, ErrName)
+	for _, name := range []string{nameAt(0), "../" + nameAt(0) + ".jws", nameAt(0) + ".jws.tmp", ".lock", ""} {
+		_, err := s.OpenPart(name)
+		require.ErrorIs(t, err, fs.ErrNotExist)
+	}
+}
+
+func TestClipName(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 1, 2, 4, 4, 5, 123_999_999, time.FixedZone("", 3600))
+	name := ClipName(at)
+	require.Regexp(t, `^20260102T030405\.123Z-[a-z0-9]{8}$`, name)
+	require.NotEqual(t, name, ClipName(at))
+	back, err := ClipStart(name + ".mp4.age")
+	require.NoError(t, err)
+	require.Equal(t, at.UTC().Truncate(time.Millisecond), back)
+	require.NoError(t, checkClip(ClipName(time.Unix(0, 0))))
+}
+
+func TestListPages(t *testing.T) {
+	t.Parallel()
+	s, _ := openTemp(t, Config{})
+	for i := range 5 {
+		putClip(t, s, nameAt(i), Routine, 10+i)
+	}
+	require.NoError(t, s.Release(next(t, s)))
+	page := s.List("", 3)
+	require.Equal(t, Entry{Name: nameAt(4), Size: 22}, page[0])
+	page = s.List(page[2].Name, 3)
+	require.Equal(t, []Entry{{nameAt(1), 19, false}, {nameAt(0), 18, true}}, page)
+	require.Empty(t, s.List(nameAt(0), 3))
+}
+
+func TestP7_WipeLeavesNothing(t *testing.T) {
+	t.Parallel()
+	s, dir := openTemp(t, Config{})
+	putClip(t, s, nameAt(0), Routine, 10)
+	putClip(t, s, nameAt(1), Routine, 10)
+	require.NoError(t, s.Release(next(t, s)))
+	f, err := s.Create(nameAt(2), Routine)
+	require.NoError(t, err)
+	require.NoError(t, s.Wipe())
+	_, err = f.Write([]byte("x"))
+	require.Error(t, err)
+	_, err = f.Commit([]byte("x"))
+	require.Error(t, err)
+	require.NoError(t, f.Abort())
+	require.NoError(t, filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		require.True(t, d.IsDir(), path)
+		return err
+	}))
+	require.Zero(t, s.Stats().UsedBytes)
+	require.Empty(t, s.List("", 10))
+	putClip(t, s, nameAt(3), Routine, 10)
+}
+
+func TestR7_MissingCard(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	_, err := Open(filepath.Join(root, "no", "card"), Config{})
+	require.ErrorIs(t, err, ErrGone)
+	require.NoDirExists(t, filepath.Join(root, "no"))
+	_, err = Open(filepath.Join(root, "card"), Config{RequireMount: true})
+	require.ErrorIs(t, err, ErrGone)
+	require.ErrorContains(t, err, "nothing is mounted there")
+
+	s, dir := openTemp(t, Config{})
+	_, err = Open(dir, Config{})
+	require.ErrorContains(t, err, "another process uses it")
+	putClip(t, s, nameAt(0), Routine, 10)
+	require.NoError(t, os.Rename(dir, dir+"-pulled"))
+	require.NoError(t, os.Mkdir(dir, 0o700))
+	_, err = s.Create(nameAt(1), Routine)
+	require.ErrorIs(t, err, ErrGone)
+	empty, _ := os.ReadDir(dir)
+	require.Empty(t, empty, "nothing is written below an empty mount point")
+}
+
+// Files that somebody else put on the card are neither taken nor removed.
+func TestForeignFilesAreLeftAlone(t *testing.T) {
+	t.Parallel()
+	s, dir := openTemp(t, Config{})
+	putClip(t, s, nameAt(0), Routine, 10)
+	require.NoError(t, s.Close())
+	hour := filepath.Join(dir, "pending", "routine", "2026010203")
+	foreign := []string{"holiday.jpg", nameAt(8) + ".mp4.age", "x.part"} // nameAt(8) is of another hour
+	for _, name := range foreign {
+		require.NoError(t, os.WriteFile(filepath.Join(hour, name), []byte("x"), 0o600))
+	}
+	s, err := Open(dir, Config{})
+	require.NoError(t, err)
+	defer s.Close()
+	require.Len(t, s.List("", 10), 1)
+	require.NoError(t, s.Release(next(t, s)))
+	for _, name := range foreign {
+		require.FileExists(t, filepath.Join(hour, name))
+	}
+}
+
+// A clip whose manifest the card has lost is footage all the same.
+func TestClipWithoutManifestIsKept(t *testing.T) {
+	t.Parallel()
+	s, dir := openTemp(t, Config{})
+	putClip(t, s, nameAt(0), Alarm, 10)
+	require.NoError(t, s.Close())
+	require.NoError(t, os.Remove(filepath.Join(dir, "pending", "alarm", "2026010203", nameAt(0)+".jws")))
+	s, err := Open(dir, Config{})
+	require.NoError(t, err)
+	defer s.Close()
+	o := next(t, s)
+	require.Len(t, o.Parts, 1)
+	require.NoError(t, s.Release(o))
+}
+
+// One file that cannot be read must not hold up the others.
+func TestUnreadableFileStepsAside(t *testing.T) {
+	t.Parallel()
+	m := newMemFS()
+	s, err := Open("/mnt/card", Config{FS: m})
+	require.NoError(t, err)
+	putClip(t, s, nameAt(0), Routine, 10)
+	putClip(t, s, nameAt(1), Routine, 10)
+	require.NoError(t, s.Close())
+	m.fail = func(op, path string) error {
+		if op == "open" && strings.Contains(path, nameAt(0)) {
+			return syscall.EIO
+		}
+		return nil
+	}
+	s, err = Open("/mnt/card", Config{FS: m})
+	require.NoError(t, err)
+	_, err = s.Next(context.Background())
+	require.ErrorIs(t, err, ErrGone)
+	require.Equal(t, nameAt(1), next(t, s).Name)
+}
+
+func TestHash(t *testing.T) {
+	t.Parallel()
+	s, _ := openTemp(t, Config{})
+	f, err := s.Create(nameAt(0), Routine)
+	require.NoError(t, err)
+	io.WriteString(f, "ab")
+	io.WriteString(f, "c")
+	sum := f.SHA256()
+	require.Equal(t, byte(0xba), sum[0]) // FIPS 180-2, "abc"
+	require.EqualValues(t, 3, f.Size())
+	o, err := f.Commit([]byte("m"))
+	require.NoError(t, err)
+	require.Equal(t, sum, o.Parts[0].SHA256)
+	_, err = f.Write([]byte("x"))
+	require.True(t, errors.Is(err, errClosed))
+	require.NoError(t, f.Abort())
+	require.True(t, s.Pending(nameAt(0)), "Abort after Commit does nothing")
+}
+
+func FuzzNames(f *testing.F) {
+	for _, s := range []string{nameAt(0), nameAt(0) + ".mp4.age", nameAt(0) + ".jws.tmp", nameAt(0) + ".jpg.age.part", "../x", ""} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, name string) {
+		object, kind := sortName(name)
+		if kind == kindForeign {
+			return
+		}
+		if strings.ContainsAny(name, "/\\\x00") || !strings.HasPrefix(name, object) || hourOf(object) == "" {
+			t.Fatalf("%q taken for %q", name, object)
+		}
+	})
+}
