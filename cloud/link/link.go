@@ -14,7 +14,6 @@
 package link
 
 import (
-	"context"
 	"crypto/tls"
 	"errors"
 
@@ -85,48 +84,3 @@ type DeviceStats struct {
 	InboxWaiting   int
 	InboxWaitBytes int
 }
-
-// Device is the camera's end. Its methods may be called from any goroutine;
-// Run must be running for anything to happen.
-type Device struct{ deviceState }
-
-// NewDevice checks cfg and starts nothing.
-func NewDevice(cfg DeviceConfig) (*Device, error) { return newDevice(cfg) }
-
-// Run connects and reconnects (full jitter, 1 s doubling to 5 minutes, reset
-// after a minute of stable connection) until ctx ends; then it says goodbye to
-// the broker and returns nil.
-func (d *Device) Run(ctx context.Context) error { return d.run(ctx) }
-
-// Inbox yields the messages of apps in the order of arrival. It holds at most
-// 64 messages and 1 MiB; newer ones are dropped while it is full. It is never
-// closed.
-func (d *Device) Inbox() <-chan Message { return d.in.out }
-
-// Send queues msg for the app with the client id client. It never blocks;
-// delivery is not promised: while offline, or with the queue full, msg is
-// dropped and counted, and the error says so (ErrOffline, ErrTooLarge).
-func (d *Device) Send(client string, msg []byte) error { return d.send(client, msg) }
-
-// Ask sends the cloud a request of the kind and waits for the answer, which it
-// unmarshals into answer (may be nil). At most 30 s, shorter if ctx ends.
-// Errors: ErrOffline (also when the connection ends meanwhile), *AskError, the
-// context's.
-func (d *Device) Ask(ctx context.Context, kind string, body, answer any) error {
-	return d.ask(ctx, kind, body, answer)
-}
-
-// Online tells whether there is a connection to the broker.
-func (d *Device) Online() bool { return d.online.Load() }
-
-// PublishEvent sends a sealed event (QoS 1) and waits until the broker has
-// acknowledged it. Keeping events until then is the caller's.
-func (d *Device) PublishEvent(ctx context.Context, payload []byte) error {
-	return d.publishEvent(ctx, payload)
-}
-
-// RefreshPresence publishes the presence anew, after the binding has changed.
-func (d *Device) RefreshPresence() { d.refreshPresence() }
-
-// Stats returns the counters.
-func (d *Device) Stats() DeviceStats { return d.stats() }
