@@ -123,6 +123,9 @@ func (c *camera) tune(p command.SettingsPatch, next *command.Settings) error {
 	for name := range p.Streams {
 		s := next.Streams[name]
 		got, err := tuner.Tune(name, hal.VideoConfig{Bitrate: s.Bitrate, FPS: s.FPS, GOP: s.GOP})
+		if errors.Is(err, hal.ErrClosed) {
+			continue // not running: it will be opened with what is kept
+		}
 		if err != nil {
 			return err
 		}

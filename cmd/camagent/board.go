@@ -20,7 +20,7 @@ func openBoard(cfg config.Config, log *zap.Logger) (hal.Board, error) {
 	case "pipe":
 		pc := pipe.Config{Log: log.Named("pipe")}
 		for _, s := range cfg.Pipe.Sources {
-			pc.Sources = append(pc.Sources, pipe.Source(s))
+			pc.Sources = append(pc.Sources, pipe.Source{Stream: s.Stream, Command: s.Command, Path: s.Path, FPS: s.FPS, EarlyCut: s.EarlyCut})
 		}
 		return pipe.New(pc)
 	}
