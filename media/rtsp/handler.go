@@ -9,6 +9,7 @@ import (
 	"github.com/bluenviron/gortsplib/v4"
 	"github.com/bluenviron/gortsplib/v4/pkg/base"
 	"github.com/bluenviron/gortsplib/v4/pkg/headers"
+	"github.com/bluenviron/gortsplib/v4/pkg/liberrors"
 	"go.uber.org/zap"
 
 	"iid2secure.nl/camagent/media"
@@ -184,10 +185,17 @@ func (h *handler) OnPlay(ctx *gortsplib.ServerHandlerOnPlayCtx) (*base.Response,
 // OnSessionClose comes after TEARDOWN, the end of a TCP viewer's connection, a
 // minute of silence of a UDP viewer, or our own Close.
 func (h *handler) OnSessionClose(ctx *gortsplib.ServerHandlerOnSessionCloseCtx) {
-	if v, _ := ctx.Session.UserData().(*viewer); v != nil {
-		v.cancel(ctx.Error)
-		h.srv.unregister(v)
+	v, _ := ctx.Session.UserData().(*viewer)
+	if v == nil {
+		return
 	}
+	cause := ctx.Error
+	var asked liberrors.ErrServerSessionTornDown
+	if errors.As(cause, &asked) { // this may come before OnResponse
+		cause = errTornDown
+	}
+	v.cancel(cause)
+	h.srv.unregister(v)
 }
 
 // OnDecodeError is about packets of viewers that make no sense: ignored, and

@@ -1,6 +1,7 @@
 package rtsp
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net/url"
@@ -89,7 +90,8 @@ type rig struct {
 	refuse atomic.Bool // the user has no password any more
 
 	mu     sync.Mutex
-	pushed [][]byte // access units as they were pushed
+	pushed [][]byte  // access units as they were pushed
+	start  time.Time // when picture 0 was captured
 	stop   context.CancelFunc
 	over   sync.WaitGroup
 }
@@ -146,13 +148,12 @@ func (r *rig) push(n int, captured time.Time) {
 func (r *rig) play() {
 	pictures(r.t)
 	ctx, cancel := context.WithCancel(context.Background())
-	r.stop = cancel
+	r.stop, r.start = cancel, time.Now()
 	r.over.Go(func() {
 		t := time.NewTicker(interval / 2)
 		defer t.Stop()
-		start := time.Now()
 		for n := 0; ; n++ {
-			captured := start.Add(time.Duration(n) * interval / 2)
+			captured := r.start.Add(time.Duration(n) * interval / 2)
 			if n%2 == 0 {
 				r.push(n/2, captured)
 			}
@@ -195,6 +196,17 @@ func (r *rig) url(path string) string {
 }
 
 func (r *rig) plainURL(path string) string { return fmt.Sprintf("rtsp://%s/%s", r.Addr(), path) }
+
+// indexOf tells which picture b is, looking beyond the one given; -1: none.
+func (r *rig) indexOf(b []byte, after int) int {
+	list := r.units()
+	for i := after + 1; i < len(list); i++ {
+		if bytes.Equal(pictureBytes(list[i]), b) {
+			return i
+		}
+	}
+	return -1
+}
 
 // eventually waits for a condition of the server, which has no event for it.
 func eventually(t testing.TB, what string, ok func() bool) {

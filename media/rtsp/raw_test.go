@@ -151,7 +151,7 @@ func (p *pictureReader) next() ([]byte, error) {
 		if f == nil {
 			continue
 		}
-		if f.Channel == 1 {
+		if f.Channel&1 == 1 {
 			p.control(f.Payload)
 			continue
 		}

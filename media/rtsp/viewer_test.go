@@ -1,0 +1,493 @@
+package rtsp
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/bluenviron/gortsplib/v4"
+	"github.com/bluenviron/gortsplib/v4/pkg/base"
+	"github.com/bluenviron/gortsplib/v4/pkg/description"
+	"github.com/bluenviron/gortsplib/v4/pkg/format"
+	"github.com/bluenviron/gortsplib/v4/pkg/format/rtph264"
+	"github.com/pion/rtcp"
+	"github.com/pion/rtp"
+	"github.com/stretchr/testify/require"
+
+	"iid2secure.nl/camagent/hal"
+	"iid2secure.nl/camagent/media"
+)
+
+func TestM2_OwnClientGetsEveryFrame(t *testing.T) {
+	t.Parallel()
+	for _, transport := range []gortsplib.Transport{gortsplib.TransportTCP, gortsplib.TransportUDP} {
+		t.Run(transport.String(), func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, nil)
+			r.play()
+			c, desc := r.client(transport, "main")
+			var f *format.H264
+			medi := desc.FindFormat(&f)
+			dec, err := f.CreateDecoder()
+			require.NoError(t, err)
+			units := make(chan []byte, 1000)
+			c.OnPacketRTP(medi, f, func(p *rtp.Packet) {
+				nals, err := dec.Decode(p)
+				switch {
+				case err == nil:
+					var b []byte
+					for _, n := range nals {
+						if k := n[0] & 31; k == hal.NALSlice || k == hal.NALIDR {
+							b = append(b, n...)
+						}
+					}
+					units <- b
+				case !errors.Is(err, rtph264.ErrMorePacketsNeeded):
+					t.Error(err)
+				}
+			})
+			_, err = c.Play(nil)
+			require.NoError(t, err)
+			var got [][]byte
+			for len(got) < 60 {
+				select {
+				case b := <-units:
+					got = append(got, b)
+				case <-time.After(patience):
+					t.Fatal("no picture any more")
+				}
+			}
+			requireRun(t, r.units(), got, 60)
+		})
+	}
+}
+
+// A late viewer begins with the newest key frame held, at once; being old, it is
+// asked for anew, once for all viewers.
+func TestM2_LateViewerStartsAtTheNewestKeyFrame(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	for i := range 30 {
+		r.push(i, time.Now().Add(time.Duration(i-60)*interval))
+	}
+	for range 3 {
+		c := r.raw()
+		require.Equal(t, base.StatusOK, c.login().StatusCode)
+		require.Equal(t, base.StatusOK, c.do(base.Setup, "/trackID=0", interleaved("4-5")).StatusCode)
+		start := time.Now()
+		c.write(base.Play, "", nil)
+		res, _, err := c.read()
+		require.NoError(t, err)
+		require.Equal(t, base.StatusOK, res.StatusCode, "the answer comes before media")
+		p := c.pictures()
+		for i := 25; i < 30; i++ {
+			b, err := p.next()
+			require.NoError(t, err)
+			require.True(t, bytes.Equal(b, pictureBytes(r.units()[i])), "picture %d", i)
+			if i == 25 {
+				require.Less(t, time.Since(start), time.Second, "PLAY to first picture")
+				t.Logf("PLAY to first key frame: %v", time.Since(start))
+			}
+		}
+	}
+	require.Equal(t, "main", <-r.asked)
+	require.Empty(t, r.asked, "asked more than once a second")
+}
+
+func TestM2_FreshKeyFrameIsNotAskedForAgain(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	r.push(0, time.Now())
+	c := r.raw()
+	c.play()
+	_, err := c.pictures().next()
+	require.NoError(t, err)
+	require.Empty(t, r.asked)
+}
+
+// R1: one that reads nothing is dropped, and nobody else notices.
+func TestR1_ViewerThatReadsNothing(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, func(c *Config) { c.WriteTimeout = 300 * time.Millisecond })
+	r.play()
+	stuck := r.raw()
+	require.NoError(t, stuck.conn.SetReadBuffer(4096))
+	stuck.play()
+	good := r.raw()
+	good.play()
+	p := good.pictures()
+	var got [][]byte
+	for r.Stats().Timeouts == 0 || len(got) < 50 {
+		b, err := p.next()
+		require.NoError(t, err)
+		got = append(got, b)
+	}
+	requireRun(t, r.units(), got, 50)
+	eventually(t, "the other one's cursor", func() bool { return r.stream.Ring.Stats().Readers == 1 && r.Viewers() == 1 })
+	require.NotZero(t, r.log.FilterMessageSnippet("viewer left").Len())
+}
+
+// R1: one that is too slow loses whole GOPs and comes back at a key frame.
+func TestR1_SlowViewerSkipsToAKeyFrame(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, func(c *Config) { c.MaxLag = 300 * time.Millisecond })
+	slow := r.raw()
+	require.NoError(t, slow.conn.SetReadBuffer(4096))
+	r.play()
+	slow.play()
+	eventually(t, "three key frames beyond what the viewer took", func() bool {
+		return uint64(len(r.units())) > r.Stats().Frames+75
+	})
+	p := slow.pictures()
+	last, skips := -1, 0
+	for skips == 0 {
+		b, err := p.next()
+		require.NoError(t, err)
+		at := r.indexOf(b, last)
+		require.GreaterOrEqual(t, at, 0, "a picture that was never pushed, or an old one")
+		if last >= 0 && at != last+1 {
+			require.Zero(t, at%25, "resumed at picture %d, which is no key frame", at)
+			skips++
+		}
+		last = at
+	}
+	require.NotZero(t, r.Stats().Skips)
+	require.NotZero(t, r.log.FilterMessageSnippet("too slow").Len())
+}
+
+// Sound and picture are on one clock, told from the first second.
+func TestM2_SoundAndPictureShareOneClock(t *testing.T) {
+	t.Parallel()
+	for _, transport := range []gortsplib.Transport{gortsplib.TransportTCP, gortsplib.TransportUDP} {
+		t.Run(transport.String(), func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, nil)
+			r.stream.SetAudio(&hal.AudioFormat{Codec: hal.PCMU, Rate: 8000, Channels: 1})
+			c, desc := playWithSound(r, transport)
+			w := watchClocks(t, c, desc)
+			_, err := c.Play(nil)
+			require.NoError(t, err)
+			for w.count() < 40 {
+				select {
+				case <-w.news:
+				case <-time.After(patience):
+					t.Fatal("no packets any more")
+				}
+			}
+			w.check(r)
+		})
+	}
+}
+
+func playWithSound(r *rig, transport gortsplib.Transport) (*gortsplib.Client, *description.Session) {
+	r.play()
+	return r.client(transport, "main")
+}
+
+// clocks notes, by medium, what sender reports say and which timestamps came.
+type clocks struct {
+	t      *testing.T
+	mu     sync.Mutex
+	report map[string]*rtcp.SenderReport
+	name   map[string]string
+	first  map[string]*rtp.Packet
+	slice  *rtp.Packet    // first fragment of the first key picture
+	before map[string]int // packets that came before the first report
+	n      int
+	news   chan struct{}
+}
+
+func watchClocks(t *testing.T, c *gortsplib.Client, desc *description.Session) *clocks {
+	w := &clocks{t: t, report: map[string]*rtcp.SenderReport{}, name: map[string]string{}, first: map[string]*rtp.Packet{},
+		before: map[string]int{}, news: make(chan struct{}, 10000)}
+	require.Len(t, desc.Medias, 2)
+	c.OnPacketRTPAny(func(m *description.Media, _ format.Format, p *rtp.Packet) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		k := string(m.Type)
+		if w.first[k] == nil {
+			w.first[k] = p.Clone()
+		}
+		if w.report[k] == nil && p.Timestamp != w.first[k].Timestamp {
+			w.before[k]++
+		}
+		if m.Type == description.MediaTypeAudio {
+			w.n++
+		} else if w.slice == nil && p.Payload[0]&31 == fuA && p.Payload[1] == 0x80|hal.NALIDR {
+			w.slice = p.Clone()
+		}
+		w.news <- struct{}{}
+	})
+	c.OnPacketRTCPAny(func(m *description.Media, p rtcp.Packet) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		switch p := p.(type) {
+		case *rtcp.SenderReport:
+			if w.report[string(m.Type)] == nil {
+				w.report[string(m.Type)] = p
+			}
+		case *rtcp.SourceDescription:
+			w.name[string(m.Type)] = p.Chunks[0].Items[0].Text
+		}
+	})
+	return w
+}
+
+func (w *clocks) count() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.n
+}
+
+// check computes as a receiver does when the first sound and the first picture
+// were captured, and compares with when they were.
+func (w *clocks) check(r *rig) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	t := w.t
+	for _, k := range []string{"video", "audio"} {
+		require.NotNil(t, w.report[k], "%s has no sender report", k)
+		require.LessOrEqual(t, w.before[k], 1, "%s packets of a later time before the first report", k)
+		require.Equal(t, w.first[k].SSRC, w.report[k].SSRC)
+	}
+	require.NotEmpty(t, w.name["video"])
+	require.Equal(t, w.name["video"], w.name["audio"], "receivers synchronise tracks of one name")
+	wall := func(k string, rate float64) time.Time {
+		sr := w.report[k]
+		seconds := float64(int32(w.first[k].Timestamp-sr.RTPTime)) / rate
+		return fromNTP(sr.NTPTime).Add(time.Duration(seconds * float64(time.Second)))
+	}
+	sound := r.start.Add(time.Duration(w.first["audio"].Payload[0]) * interval / 2)
+	picture := r.start.Add(time.Duration(r.pictureOf(t, w.slice.Payload[2:])) * interval)
+	require.Equal(t, w.first["video"].Timestamp, w.slice.Timestamp)
+	require.WithinDuration(t, picture, wall("video", 90000), 5*time.Millisecond, "picture")
+	require.WithinDuration(t, sound, wall("audio", 8000), 5*time.Millisecond, "sound")
+}
+
+// pictureOf tells which key picture begins with these bytes.
+func (r *rig) pictureOf(t *testing.T, begin []byte) int {
+	t.Helper()
+	for i, u := range r.units() {
+		for n := range hal.SplitAVC(u) {
+			if n[0]&31 == hal.NALIDR && bytes.HasPrefix(n[1:], begin) {
+				return i
+			}
+		}
+	}
+	t.Fatal("the first picture was never pushed")
+	return 0
+}
+
+func fromNTP(v uint64) time.Time {
+	return time.Unix(int64(v>>32)-2208988800, int64(v&0xffffffff*uint64(time.Second)>>32))
+}
+
+// After the answer to TEARDOWN nothing more comes, and the connection can be
+// used for another session.
+func TestM2_ConnectionIsGoodAfterTeardown(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	r.play()
+	c := r.raw()
+	for range 5 {
+		c.session, c.sender = "", nil
+		c.play()
+		for p, i := c.pictures(), 0; i < 3; i++ {
+			_, err := p.next()
+			require.NoError(t, err)
+		}
+		require.Equal(t, base.StatusOK, c.do(base.Teardown, "", nil).StatusCode)
+		c.session = ""
+		c.write(base.Options, "", nil)
+		res, f, err := c.read()
+		require.NoError(t, err)
+		require.Nil(t, f, "media after the answer to TEARDOWN")
+		require.Equal(t, base.StatusOK, res.StatusCode)
+		eventually(t, "the cursor given back", func() bool { return r.stream.Ring.Stats().Readers == 0 })
+	}
+}
+
+// Answers and frames share a connection, each whole: rawClient.read fails on
+// any byte that is out of place.
+func TestM2_AnswersNeverCutIntoMedia(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	r.play()
+	c := r.raw()
+	c.play()
+	p := c.pictures()
+	go func() {
+		for range 300 {
+			c.write(base.GetParameter, "", nil)
+		}
+	}()
+	answers, units := 0, 0
+	for answers < 300 || units < 50 {
+		res, f, err := c.read()
+		require.NoError(t, err)
+		if res != nil {
+			require.Equal(t, base.StatusOK, res.StatusCode)
+			answers++
+		} else if f.Channel == 0 {
+			var pkt rtp.Packet
+			require.NoError(t, pkt.Unmarshal(f.Payload))
+			require.True(t, !p.seen || pkt.SequenceNumber == p.seq)
+			p.seen, p.seq = true, pkt.SequenceNumber+1
+			if pkt.Marker {
+				units++
+			}
+		}
+	}
+}
+
+// R10: whatever way viewers go, they leave nothing. Not parallel: it counts the
+// goroutines of the process.
+func TestR10_TwoHundredViewersComeAndGo(t *testing.T) {
+	r := newRig(t, nil)
+	r.play()
+	before := runtime.NumGoroutine()
+	for range 5 {
+		var all sync.WaitGroup
+		for i := range 40 {
+			all.Go(func() { comeAndGo(t, r, i) })
+			if i%10 == 9 {
+				all.Wait()
+			}
+		}
+		eventually(t, "all gone", func() bool {
+			s := r.Stats()
+			return s.Viewers == 0 && s.Conns == 0 && r.stream.Ring.Stats().Readers == 0
+		})
+	}
+	eventually(t, "goroutines to end", func() bool { return runtime.NumGoroutine() < before+10 })
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	require.Zero(t, r.Server.offers["main"].users)
+	require.Nil(t, r.Server.offers["main"].signal)
+}
+
+func comeAndGo(t *testing.T, r *rig, i int) {
+	c := r.raw()
+	defer c.conn.Close()
+	switch i % 4 {
+	case 0: // politely
+		c.play()
+		_, err := c.pictures().next()
+		require.NoError(t, err)
+		require.Equal(t, base.StatusOK, c.do(base.Teardown, "", nil).StatusCode)
+	case 1: // vanishes in the middle of media
+		c.play()
+		require.NoError(t, c.conn.SetLinger(0))
+	case 2: // vanishes between SETUP and PLAY
+		c.login()
+		c.do(base.Setup, "/trackID=0", interleaved("0-1"))
+	case 3: // does not read the answer to PLAY
+		c.login()
+		c.do(base.Setup, "/trackID=0", interleaved("0-1"))
+		c.write(base.Play, "", nil)
+	}
+}
+
+// What viewers were told of the sound holds for them; when it ends or changes,
+// they get none.
+func TestP2_SoundEndsAtOnce(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	f := hal.AudioFormat{Codec: hal.PCMU, Rate: 8000, Channels: 1}
+	r.stream.SetAudio(&f)
+	r.push(0, time.Now())
+	c := r.raw()
+	require.Equal(t, base.StatusOK, c.login().StatusCode)
+	require.Equal(t, base.StatusOK, c.do(base.Setup, "/trackID=0", interleaved("0-1")).StatusCode)
+	require.Equal(t, base.StatusOK, c.do(base.Setup, "/trackID=1", interleaved("2-3")).StatusCode)
+	require.Equal(t, base.StatusOK, c.do(base.Play, "", nil).StatusCode)
+	sound := func(n int) { r.stream.PushAudio(hal.AudioFrame{Data: tone(n), Samples: 160, Time: time.Now()}) }
+	sound(1)
+	requireSound(t, c, tone(1))
+	r.stream.SetAudio(nil)
+	sound(2)
+	r.push(1, time.Now())
+	requireNoSound(t, c)
+	same := f
+	r.stream.SetAudio(&same)
+	sound(3)
+	requireSound(t, c, tone(3))
+	r.stream.SetAudio(&hal.AudioFormat{Codec: hal.PCMA, Rate: 8000, Channels: 1})
+	sound(4)
+	r.push(2, time.Now())
+	requireNoSound(t, c)
+}
+
+// requireNoSound reads up to the end of the next picture.
+func requireNoSound(t *testing.T, c *rawClient) {
+	t.Helper()
+	for {
+		_, f, err := c.read()
+		require.NoError(t, err)
+		require.NotEqual(t, 2, f.Channel, "sound")
+		if f.Channel == 0 && f.Payload[1]&0x80 != 0 {
+			return
+		}
+	}
+}
+
+func requireSound(t *testing.T, c *rawClient, want []byte) {
+	t.Helper()
+	for {
+		_, f, err := c.read()
+		require.NoError(t, err)
+		if f != nil && f.Channel == 2 {
+			require.Equal(t, want, f.Payload[12:])
+			return
+		}
+	}
+}
+
+func TestM2_SubStreamIsItsOwn(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	r.push(0, time.Now())
+	c := r.raw()
+	c.address = r.plainURL("sub")
+	sub := r.streams["sub"]
+	u := pictures(t)[25]
+	u.Time = time.Now()
+	sub.PushVideo(u)
+	c.play()
+	b, err := c.pictures().next()
+	require.NoError(t, err)
+	require.True(t, bytes.Equal(b, pictureBytes(u.Data)))
+	require.Zero(t, r.stream.Ring.Stats().Readers)
+}
+
+// The supervisor runs a server again after a failure.
+func TestR5_RunsAgainAfterItEnded(t *testing.T) {
+	t.Parallel()
+	stream := media.NewStream("main", 1<<20)
+	s := New(Config{Address: "127.0.0.1:0", UDP: true}, []*media.Stream{stream}, nil, nil)
+	for range 3 {
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- s.Run(ctx) }()
+		<-s.Ready()
+		eventually(t, "an answer", func() bool {
+			c, err := net.Dial("tcp", s.Addr().String())
+			if err != nil {
+				return false
+			}
+			defer c.Close()
+			_, _ = io.WriteString(c, "OPTIONS * RTSP/1.0\r\nCSeq: 1\r\n\r\n")
+			_ = c.SetReadDeadline(time.Now().Add(time.Second))
+			n, err := c.Read(make([]byte, 100))
+			return err == nil && n > 0
+		})
+		cancel()
+		require.NoError(t, <-done)
+	}
+}
