@@ -56,6 +56,10 @@
 // minute ahead is refused. The commands of one session are carried out one after
 // the other, in their order.
 //
+// The camera answers message 3 at once with a reply without id, the welcome, which
+// tells its uptime; the riding command's reply follows. To a key that is no
+// member's it is a refusal, and there is no session.
+//
 // Replies are kept by bind id, member, command id and SHA-256 of name and
 // arguments: 256 of them, 1 MiB. A repeated id gets the stored reply, or waits for the
 // running one; it never runs twice; with other arguments it is refused.
