@@ -1,0 +1,236 @@
+// Package fetch brings a camera's objects from the cloud to the owner: it
+// lists, downloads, verifies and decrypts. The cloud is trusted for delivery
+// only: nothing leaves this package as a clip that package verify has not
+// passed, and nothing but ciphertext is written before. It keeps no state.
+package fetch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"iid2secure.nl/camagent/cloud"
+	"iid2secure.nl/camagent/cloud/api"
+	"iid2secure.nl/camagent/cloud/seal"
+
+	"iid2secure.nl/camagent/cmd/camctl/internal/files"
+	"iid2secure.nl/camagent/cmd/camctl/internal/verify"
+)
+
+// The endings of a clip's two objects.
+const (
+	extClip     = ".mp4.age"
+	extManifest = ".jws"
+)
+
+// Limits of what is taken from the storage into memory, in bytes. R6.
+const (
+	maxPages   = 20_000
+	maxPicture = 32 << 20
+)
+
+// Source is the cloud; *api.Client is one.
+type Source interface {
+	Objects(ctx context.Context, serial cloud.Serial, q api.ObjectQuery) (api.ObjectList, error)
+	Get(ctx context.Context, serial cloud.Serial, name string) (api.Download, error)
+	Fetch(ctx context.Context, d api.Download) (io.ReadCloser, error)
+}
+
+// Getter gets the objects of one camera for one owner. Safe for concurrent use.
+type Getter struct {
+	Source Source
+	Camera verify.Camera
+	Secret cloud.Secret // the owner's age identity
+	// Stall ends a download, or a question to the cloud, that makes no progress
+	// for so long; there is no limit to the whole.
+	Stall time.Duration
+	// Progress, if set, is told of the bytes of a clip as they come.
+	Progress func(done, total int64)
+}
+
+// Listed is a clip as the cloud's list shows it: a claim, nothing is verified.
+type Listed struct {
+	Name     string `json:"name"`
+	Time     string `json:"time"` // its start by its name, RFC 3339
+	Size     int64  `json:"size"` // of the sealed file
+	Modified int64  `json:"modified"`
+	Complete bool   `json:"complete"` // clip and manifest are both there
+}
+
+// List reads all pages of q and joins clips with their manifests, sorted by
+// name. Objects that are no clips are left out.
+func (g *Getter) List(ctx context.Context, q api.ObjectQuery) ([]Listed, error) {
+	var j joiner
+	for range maxPages {
+		page, err := g.page(ctx, q)
+		if err != nil {
+			return nil, err
+		}
+		for _, o := range page.Objects {
+			j.add(o)
+		}
+		if page.Next == "" {
+			return j.out, nil
+		}
+		if page.Next <= q.After {
+			return nil, errors.New("list objects: the cloud repeats itself")
+		}
+		q.After = page.Next
+	}
+	return nil, errors.New("list objects: the cloud's list has no end")
+}
+
+func (g *Getter) page(ctx context.Context, q api.ObjectQuery) (api.ObjectList, error) {
+	ctx, cancel := context.WithTimeout(ctx, g.Stall)
+	defer cancel()
+	return g.Source.Objects(ctx, g.Camera.Serial, q)
+}
+
+// joiner makes one entry of a clip's two objects, which are neighbours in the
+// order of names: .jws sorts before .mp4.age.
+type joiner struct {
+	out      []Listed
+	manifest string
+}
+
+func (j *joiner) add(o api.Object) {
+	if name, ok := strings.CutSuffix(o.Name, extManifest); ok {
+		j.manifest = name
+		return
+	}
+	name, ok := strings.CutSuffix(o.Name, extClip)
+	if !ok || !verify.Name(name) || o.Size < 0 {
+		return
+	}
+	j.out = append(j.out, Listed{Name: name, Time: startOf(name), Size: o.Size, Modified: o.Modified,
+		Complete: j.manifest == name})
+}
+
+// startOf reads the time out of a clip's name; empty if there is none such.
+func startOf(name string) string {
+	t, err := time.Parse("20060102T150405.000Z", name[:strings.IndexByte(name, '-')])
+	if err != nil {
+		return ""
+	}
+	return t.Format("2006-01-02T15:04:05.000Z07:00")
+}
+
+// Manifest fetches and verifies a clip's manifest. Errors of kind *verify.Error
+// are final.
+func (g *Getter) Manifest(ctx context.Context, name string) (verify.Clip, error) {
+	b, err := g.small(ctx, name+extManifest, seal.MaxStatement)
+	if err != nil {
+		return verify.Clip{}, fmt.Errorf("clip %s: %w", name, err)
+	}
+	return g.Camera.Manifest(name, string(b))
+}
+
+// Sealed downloads a clip's sealed file into w and checks it against its manifest.
+func (g *Getter) Sealed(ctx context.Context, c verify.Clip, w io.Writer) error {
+	body, err := g.open(ctx, c.Name+extClip)
+	if err != nil {
+		return fmt.Errorf("clip %s: %w", c.Name, err)
+	}
+	defer body.Close()
+	if g.Progress != nil {
+		w = &counter{w: w, total: c.Size, tell: g.Progress}
+	}
+	err = c.Sealed(w, body)
+	if _, final := errors.AsType[*verify.Error](err); err != nil && !final {
+		return fmt.Errorf("clip %s: download: %w", c.Name, err)
+	}
+	return err
+}
+
+// Clip downloads, verifies and decrypts a clip into dst, a file that the caller
+// commits. keep, if not empty, is where the sealed file stays; else it is
+// removed. Until everything is checked only ciphertext has been written.
+func (g *Getter) Clip(ctx context.Context, c verify.Clip, dst io.Writer, scratch, keep string) (cloud.ClipDetails, error) {
+	details, err := c.Details(g.Secret)
+	if err != nil {
+		return details, err
+	}
+	if keep != "" {
+		scratch = keep
+	}
+	sealed, err := files.Create(scratch)
+	if err != nil {
+		return details, err
+	}
+	defer sealed.Abort()
+	if err := g.Sealed(ctx, c, sealed); err != nil {
+		return details, err
+	}
+	if _, err := sealed.Seek(0, io.SeekStart); err != nil {
+		return details, err
+	}
+	if err := c.Decrypt(dst, sealed, g.Secret, details); err != nil || keep == "" {
+		return details, err
+	}
+	return details, sealed.Commit()
+}
+
+// Picture fetches a sealed picture whose size and SHA-256 the camera told in
+// its session, and opens it.
+func (g *Getter) Picture(ctx context.Context, name string, size int64, sha string) ([]byte, error) {
+	if size <= 0 || size > maxPicture {
+		return nil, fmt.Errorf("snapshot: %d bytes, want 1 to %d", size, maxPicture)
+	}
+	body, err := g.open(ctx, name)
+	if err != nil {
+		return nil, fmt.Errorf("snapshot: %w", err)
+	}
+	defer body.Close()
+	return g.OpenPicture(body, size, sha)
+}
+
+// OpenPicture checks and opens a sealed picture.
+func (g *Getter) OpenPicture(sealed io.Reader, size int64, sha string) ([]byte, error) {
+	var b limited
+	if err := verify.Copy(&b, sealed, min(size, maxPicture), sha); err != nil {
+		return nil, fmt.Errorf("snapshot is refused: %w", err)
+	}
+	jpeg, err := seal.OpenBytes(b, g.Secret)
+	if err != nil {
+		return nil, fmt.Errorf("snapshot: %w", err)
+	}
+	return jpeg, nil
+}
+
+// limited is memory that Copy bounds.
+type limited []byte
+
+func (l *limited) Write(b []byte) (int, error) {
+	*l = append(*l, b...)
+	return len(b), nil
+}
+
+func (g *Getter) small(ctx context.Context, name string, limit int64) ([]byte, error) {
+	body, err := g.open(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	b, err := io.ReadAll(io.LimitReader(body, limit+1))
+	if err == nil && int64(len(b)) > limit {
+		err = fmt.Errorf("larger than %d bytes", limit)
+	}
+	return b, err
+}
+
+// counter tells how far a download is.
+type counter struct {
+	w           io.Writer
+	done, total int64
+	tell        func(done, total int64)
+}
+
+func (c *counter) Write(b []byte) (int, error) {
+	n, err := c.w.Write(b)
+	c.done += int64(n)
+	c.tell(c.done, c.total)
+	return n, err
+}

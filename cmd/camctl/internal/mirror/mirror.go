@@ -1,0 +1,296 @@
+// Package mirror keeps a folder in step with a camera's clips in the cloud:
+// each clip is fetched, verified and decrypted once, and what is missing or
+// forged is told once. It goes on where it was stopped, from what lies in the
+// folder alone. It never deletes anything, neither here nor in the cloud.
+package mirror
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+
+	"iid2secure.nl/camagent/cloud/api"
+	"iid2secure.nl/camagent/cloud/durable"
+
+	"iid2secure.nl/camagent/cmd/camctl/internal/fetch"
+	"iid2secure.nl/camagent/cmd/camctl/internal/files"
+	"iid2secure.nl/camagent/cmd/camctl/internal/verify"
+)
+
+// How a mirror that follows looks around.
+const (
+	pollEvery = 2 * time.Second
+	// Backfill comes with old names: between whole lists only names from
+	// shortly before the newest clip are asked for.
+	wholeEvery = time.Minute
+	lookBack   = 10 * time.Minute
+	// settle is how long a clip may be missing before that is told: lanes of the
+	// upload overtake each other.
+	settle  = time.Minute
+	maxWait = time.Minute
+	// maxFailed ends a round: the cloud is away, no use to try every clip.
+	maxFailed = 3
+)
+
+// Mirror is one folder of one camera.
+type Mirror struct {
+	Dir    string
+	Getter *fetch.Getter
+	// OnClip is told of each clip that has arrived, OnWarn of what is missing,
+	// forged, or away; one line each. Both from Run's goroutine.
+	OnClip func(Record)
+	OnWarn func(string)
+}
+
+// Summary counts what one Run did.
+type Summary struct {
+	Fetched int `json:"fetched"`
+	Present int `json:"present"` // were there already
+	Refused int `json:"refused"` // are not what the camera made
+	Missing int `json:"missing"` // by the numbers of the chain
+}
+
+// run is the state of one Run.
+type run struct {
+	*Mirror
+	have    map[string]bool // by name: on disk
+	refused map[string]bool // by name: told already
+	chain   verify.Chain
+	gaps    map[verify.Gap]time.Time // since when; zero once told
+	newest  string
+	sum     Summary
+}
+
+// Run fetches what is not there yet; with follow it goes on until ctx ends, and
+// survives the cloud being away. It returns ctx's error when it was ended.
+func (m *Mirror) Run(ctx context.Context, follow bool) (Summary, error) {
+	r := &run{Mirror: m, have: map[string]bool{}, refused: map[string]bool{}, gaps: map[verify.Gap]time.Time{}}
+	if err := r.resume(); err != nil {
+		return Summary{}, err
+	}
+	if follow {
+		return r.sum, r.follow(ctx)
+	}
+	err := r.round(ctx, "")
+	r.tellGaps(0)
+	return r.sum, err
+}
+
+func (r *run) resume() error {
+	records, err := readRecords(r.Dir, r.Getter.Camera)
+	if err != nil {
+		return err
+	}
+	for _, rec := range records {
+		r.have[rec.Name] = true
+		r.newest = max(r.newest, rec.Name)
+		r.warn(r.chain.Add(rec.clip())...)
+	}
+	r.sum.Present = len(records)
+	return nil
+}
+
+func (r *run) follow(ctx context.Context) error {
+	wait := backoff.NewExponentialBackOff()
+	wait.InitialInterval, wait.MaxInterval = pollEvery, maxWait
+	var whole time.Time
+	away := false
+	for {
+		after := r.after()
+		if time.Since(whole) >= wholeEvery {
+			after = ""
+		}
+		err := r.round(ctx, after)
+		pause := pollEvery
+		switch {
+		case ctx.Err() != nil || final(err):
+			return errors.Join(ctx.Err(), ignore(err, ctx.Err()))
+		case err != nil:
+			pause = wait.NextBackOff()
+			if !away {
+				r.warn(fmt.Sprintf("trying again: %v", err))
+			}
+			away = true
+		default:
+			if away {
+				r.warn("the cloud is back")
+			}
+			away = false
+			wait.Reset()
+			if after == "" {
+				whole = time.Now()
+			}
+			r.tellGaps(settle)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(pause):
+		}
+	}
+}
+
+// ignore drops err if the end of the context explains it.
+func ignore(err, ended error) error {
+	if ended != nil {
+		return nil
+	}
+	return err
+}
+
+// final tells whether to go on is in vain: the account is refused, or the
+// folder can't be written to.
+func final(err error) bool {
+	if refusal, ok := errors.AsType[*api.Error](err); ok {
+		return refusal.Status == http.StatusUnauthorized || refusal.Status == http.StatusForbidden
+	}
+	_, disk := errors.AsType[*diskError](err)
+	return disk
+}
+
+// diskError is a failure on our side.
+type diskError struct{ error }
+
+func (e *diskError) Unwrap() error { return e.error }
+
+// after is the name from which a short list begins.
+func (r *run) after() string {
+	stamp, _, _ := strings.Cut(r.newest, "-")
+	t, err := time.Parse("20060102T150405.000Z", stamp)
+	if err != nil {
+		return ""
+	}
+	return t.Add(-lookBack).Format("20060102T150405.000Z")
+}
+
+// round lists once and fetches what is new. One clip that fails does not keep
+// the others; the first failure is the round's.
+func (r *run) round(ctx context.Context, after string) error {
+	list, err := r.Getter.List(ctx, api.ObjectQuery{After: after})
+	if err != nil {
+		return err
+	}
+	var first error
+	failed := 0
+	for _, l := range list {
+		if !l.Complete || r.have[l.Name] || r.refused[l.Name] && after != "" {
+			continue
+		}
+		err := r.one(ctx, l.Name)
+		if bad, ok := errors.AsType[*verify.Error](err); ok {
+			r.refuse(bad)
+			continue
+		}
+		if err == nil {
+			failed = 0
+			continue
+		}
+		if first == nil {
+			first = err
+		}
+		if failed++; failed == maxFailed || ctx.Err() != nil || final(err) {
+			break
+		}
+	}
+	return first
+}
+
+func (r *run) refuse(bad *verify.Error) {
+	if !r.refused[bad.Name] {
+		r.refused[bad.Name] = true
+		r.sum.Refused++
+		r.warn(bad.Error())
+	}
+}
+
+// one brings one clip: the clip first, its record last.
+func (r *run) one(ctx context.Context, name string) error {
+	clip, err := r.Getter.Manifest(ctx, name)
+	if err != nil {
+		return err
+	}
+	r.warn(r.chain.Add(clip)...)
+	rec, err := r.save(ctx, clip)
+	if err != nil {
+		return err
+	}
+	r.have[name] = true
+	r.newest = max(r.newest, name)
+	if r.refused[name] {
+		delete(r.refused, name)
+		r.sum.Refused--
+	}
+	r.sum.Fetched++
+	r.OnClip(rec)
+	return nil
+}
+
+func (r *run) save(ctx context.Context, clip verify.Clip) (Record, error) {
+	path := filepath.Join(r.Dir, clip.Name)
+	dst, err := files.Create(path + ".mp4")
+	if err != nil {
+		return Record{}, &diskError{err}
+	}
+	defer dst.Abort()
+	details, err := r.Getter.Clip(ctx, clip, dst, path+".mp4.age", "")
+	if err != nil {
+		return Record{}, local(err)
+	}
+	rec := NewRecord(clip, details)
+	if err := dst.Commit(); err != nil {
+		return Record{}, &diskError{err}
+	}
+	if err := durable.WriteJSON(path+".json", rec); err != nil {
+		return Record{}, &diskError{err}
+	}
+	return rec, nil
+}
+
+// local tells failures of the folder from failures of the way to the cloud.
+func local(err error) error {
+	if _, ok := errors.AsType[*os.PathError](err); ok {
+		return &diskError{err}
+	}
+	return err
+}
+
+// tellGaps tells, once each, what has been missing for at least so long.
+func (r *run) tellGaps(patience time.Duration) {
+	now := time.Now()
+	open := map[verify.Gap]time.Time{}
+	r.sum.Missing = 0
+	for _, g := range r.chain.Gaps() {
+		r.sum.Missing += int(g.To - g.From + 1)
+		since := r.since(g, now)
+		if !since.IsZero() && now.Sub(since) >= patience {
+			r.warn(g.String() + " (not in the cloud, or not yet)")
+			since = time.Time{}
+		}
+		open[g] = since
+	}
+	r.gaps = open
+}
+
+// since is from when on a gap is known; one that is what is left of a larger
+// one is not told again.
+func (r *run) since(g verify.Gap, now time.Time) time.Time {
+	for old, since := range r.gaps {
+		if old.Stream == g.Stream && old.From <= g.From && g.To <= old.To {
+			return since
+		}
+	}
+	return now
+}
+
+func (r *run) warn(lines ...string) {
+	for _, l := range lines {
+		r.OnWarn(l)
+	}
+}

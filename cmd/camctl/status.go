@@ -1,0 +1,85 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"iid2secure.nl/camagent/agent/command"
+
+	"iid2secure.nl/camagent/cmd/camctl/internal/remote"
+)
+
+func (c *ctl) statusCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "status", Short: "Show what the camera is, does, and suffers from", Args: takes(0, 0, ""),
+		RunE: func(cmd *cobra.Command, _ []string) error { return c.status(cmd.Context()) },
+	}
+}
+
+func (c *ctl) status(ctx context.Context) error {
+	o, err := c.own(ctx)
+	if err != nil {
+		return err
+	}
+	st, err := call(ctx, c, o, command.StatusGet, command.None{})
+	if err != nil {
+		return err
+	}
+	return c.show(st, func(w io.Writer) {
+		fmt.Fprintf(w, "camera\t%s\n", o.camera.Label())
+		writeStatus(w, st)
+	})
+}
+
+// call runs one command of the catalogue in a session of its own.
+func call[A, R any](ctx context.Context, c *ctl, o owned, d command.Definition[A, R], args A) (R, error) {
+	var reply R
+	err := c.session(ctx, o, func(s *remote.Session) (err error) {
+		reply, err = d.Call(ctx, s, args)
+		return err
+	})
+	return reply, err
+}
+
+func writeStatus(w io.Writer, st command.Status) {
+	fmt.Fprintf(w, "version\t%s\n", st.Version)
+	fmt.Fprintf(w, "up for\t%v\n", (time.Duration(st.Uptime) * time.Millisecond).Round(time.Second))
+	fmt.Fprintf(w, "clock\t%s\n", st.Time)
+	fmt.Fprintf(w, "board\t%s %s\n", st.Board.Board, st.Board.Model)
+	for _, s := range st.Streams {
+		state := "stopped"
+		if s.Running {
+			state = "running"
+		}
+		fmt.Fprintf(w, "%s\t%s, %d×%d, %d fps, GOP %d, %d kbit/s, %d frames\n",
+			s.Name, state, s.Config.Width, s.Config.Height, s.Config.FPS, s.Config.GOP, s.Config.Bitrate/1000, s.Frames)
+	}
+	fmt.Fprintf(w, "viewers\t%d\n", st.Viewers)
+	open := ""
+	if st.Recording.Active {
+		open = ", a clip is open"
+	}
+	fmt.Fprintf(w, "recording\t%s%s, %d clips since start\n", st.Recording.Mode, open, st.Recording.Clips)
+	fmt.Fprintf(w, "microphone\t%s\n", onOff(st.Microphone))
+	fmt.Fprintf(w, "card\t%s of %s, %d objects\n", bytesText(st.Card.Used), limitText(st.Card.Limit), st.Card.Clips)
+	fmt.Fprintf(w, "upload\t%d waiting (%s), %d done\n", st.Upload.Pending, bytesText(st.Upload.Bytes), st.Upload.Done)
+	for _, name := range slices.Sorted(maps.Keys(st.Chains)) {
+		fmt.Fprintf(w, "chain\t%s: %d clips signed\n", name, st.Chains[name].Sequence)
+	}
+	for _, p := range st.Conditions {
+		fmt.Fprintf(w, "problem\t%s: %s (since %s)\n", p.Code, p.Message, p.Since)
+	}
+}
+
+func limitText(n int64) string {
+	if n == 0 {
+		return "what the card holds"
+	}
+	return bytesText(n)
+}
