@@ -136,6 +136,9 @@ func (r *Ring) Clear() {
 	for r.tail < r.head {
 		r.evict()
 	}
+	for _, rd := range r.readers {
+		rd.needKey = true
+	}
 }
 
 // Close ends all readers.

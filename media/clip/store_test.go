@@ -3,6 +3,7 @@ package clip
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -83,21 +84,21 @@ func TestR7_BacksOff(t *testing.T) {
 func TestR1_SlowStoreLags(t *testing.T) {
 	t.Parallel()
 	list := real(t)
-	var hang time.Duration
-	store := &memStore{sync: func() error { time.Sleep(hang); return nil }}
+	var hang atomic.Int64
+	store := &memStore{sync: func() error { time.Sleep(time.Duration(hang.Load())); return nil }}
 	c := record(t, func() *camera {
 		c := newCamera(list)
 		c.Ring = media.NewRing(150_000) // some 5 s
 		return c
 	}, store, Config{}, func(c *camera) {
 		c.play(40)
-		hang = 12 * time.Second
+		hang.Store(int64(12 * time.Second))
 		start := time.Now()
 		c.play(300)
 		if d := time.Since(start); d != 300*frame {
 			t.Errorf("the camera was held up: 300 frames took %v", d)
 		}
-		hang = 0
+		hang.Store(0)
 		c.play(25 * 12)
 	})
 	first := store.clips[0]
