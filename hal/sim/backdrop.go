@@ -17,41 +17,46 @@ type backdrop struct {
 // Luma of the still picture leaves room for grain on both sides.
 const stillMin, stillMax = 16 + grainAmplitude, 235 - grainAmplitude
 
-func newBackdrop(w, h int) *backdrop {
-	n := newNoise()
+func newBackdrop(w, h int, n *noise) *backdrop {
 	b := &backdrop{k: float64(w) / sceneWidth, still: h264.NewPicture(w, h)}
 	c := newCanvas(b.still.MBW*16, 16, b.k, n)
+	shade := make([]float32, c.w)
+	for x := range shade {
+		shade[x] = squareOff(x, w)
+	}
 	for c.top = 0; c.top < b.still.MBH*16; c.top += 16 {
 		clear(c.pix)
 		drawYard(c)
-		b.store(c)
+		b.store(c, shade)
 	}
 	b.sprites = newSprites(b.k, n)
 	overlayBox(b.still)
 	return b
 }
 
-// store converts a finished band.
-func (b *backdrop) store(c *canvas) {
+// squareOff is how far from the middle of size v lies: 0 there, 1 at the ends.
+func squareOff(v, size int) float32 {
+	d := float32(2*v-size) / float32(size)
+	return d * d
+}
+
+// store converts a finished band; the lens darkens corners.
+func (b *backdrop) store(c *canvas, shade []float32) {
+	const dark = 0.09
 	p := b.still
 	stride := p.Stride()
-	cx, cy := float64(p.W)/2, float64(p.H)/2
 	for y := range 16 {
-		row := (c.top + y) * stride
-		dy := (float64(c.top+y) - cy) / cy
-		for x := range c.w {
-			dx := (float64(x) - cx) / cx
-			shade := float32(1 - 0.09*(dx*dx+dy*dy)) // the lens darkens corners
-			q := &c.pix[y*c.w+x]
-			q.color = color{q.r * shade, q.g * shade, q.b * shade}
-			l, _, _ := q.ycc()
-			p.Y[row+x] = byte(min(max(l+0.5, stillMin), stillMax))
+		row := p.Y[(c.top+y)*stride:][:c.w]
+		dy := squareOff(c.top+y, p.H)
+		for x, q := range c.pix[y*c.w:][:c.w] {
+			l := (q.luma()-16)*(1-dark*(shade[x]+dy)) + 16.5
+			row[x] = byte(min(max(l, stillMin), stillMax))
 		}
 	}
 	for y := 0; y < 16; y += 2 {
 		for x := 0; x < c.w; x += 2 {
 			i := y*c.w + x
-			_, cb, cr := mean4(c.pix[i], c.pix[i+1], c.pix[i+c.w], c.pix[i+c.w+1]).ycc()
+			cb, cr := mean4(c.pix[i], c.pix[i+1], c.pix[i+c.w], c.pix[i+c.w+1]).chroma()
 			o := (c.top+y)/2*stride/2 + x/2
 			p.Cb[o], p.Cr[o] = byte(cb+0.5), byte(cr+0.5)
 		}

@@ -54,6 +54,7 @@ type Board struct {
 	closed    bool
 	open      map[string]*video
 	mic       *microphone
+	noise     *noise // for backdrops
 	backdrops map[[2]int]*backdrop
 }
 
@@ -218,7 +219,10 @@ func (b *Board) backdrop(w, h int) *backdrop {
 func (b *Board) backdropLocked(w, h int) *backdrop {
 	k := [2]int{w, h}
 	if b.backdrops[k] == nil {
-		b.backdrops[k] = newBackdrop(w, h)
+		if b.noise == nil {
+			b.noise = newNoise()
+		}
+		b.backdrops[k] = newBackdrop(w, h, b.noise)
 	}
 	return b.backdrops[k]
 }

@@ -54,7 +54,8 @@ type canvas struct {
 	w      int
 	top    int // first row of the band
 	pix    []pixel
-	cover  []float32
+	cover  []float32 // of the row being filled; zero between rows
+	points []float64
 	cross  []float64
 	noise  *noise
 	mirror float64 // if not 0, x becomes mirror-x
@@ -64,33 +65,45 @@ func newCanvas(w, h int, k float64, n *noise) *canvas {
 	return &canvas{k: k, w: w, pix: make([]pixel, w*h), cover: make([]float32, w+1), noise: n}
 }
 
+// outside says whether nothing between two heights lies in the band.
+func (c *canvas) outside(low, high float64) bool {
+	return high*c.k <= float64(c.top) || low*c.k >= float64(c.top+len(c.pix)/c.w)
+}
+
 // poly fills a polygon, given as x, y, x, y…, by the even-odd rule, with soft edges.
 func (c *canvas) poly(in ink, at ...float64) {
-	pts := make([]float64, len(at))
-	low, high := math.Inf(1), math.Inf(-1)
+	low, high := at[1], at[1]
+	for i := 3; i < len(at); i += 2 {
+		low, high = min(low, at[i]), max(high, at[i])
+	}
+	if c.outside(low, high) {
+		return
+	}
+	low, high = low*c.k, high*c.k
+	c.points = c.points[:0]
 	for i := 0; i < len(at); i += 2 {
-		x, y := at[i], at[i+1]
+		x := at[i]
 		if c.mirror != 0 {
 			x = c.mirror - x
 		}
-		pts[i], pts[i+1] = x*c.k, y*c.k
-		low, high = min(low, pts[i+1]), max(high, pts[i+1])
+		c.points = append(c.points, x*c.k, at[i+1]*c.k)
 	}
 	first := max(int(low), c.top)
 	last := min(int(math.Ceil(high)), c.top+len(c.pix)/c.w)
 	for y := first; y < last; y++ {
-		if from, to := c.scan(pts, y); from < to {
+		if from, to := c.scan(y); from < to {
 			t := (float64(y) + 0.5 - low) / max(high-low, 1)
 			c.blend(in, y, from, to, float32(min(max(t, 0), 1)))
+			clear(c.cover[from:min(to+1, len(c.cover))])
 		}
 	}
 }
 
 // scan computes the coverage of a row in four parts, and where it is not zero.
-func (c *canvas) scan(pts []float64, y int) (from, to int) {
+func (c *canvas) scan(y int) (from, to int) {
 	const parts = 4
 	from, to = c.w, 0
-	clear(c.cover)
+	pts := c.points
 	for s := range parts {
 		sy := float64(y) + (float64(s)+0.5)/parts
 		c.cross = c.cross[:0]
@@ -154,6 +167,10 @@ func (c *canvas) blend(in ink, y, from, to int, t float32) {
 			}
 		}
 		p := &row[x]
+		if a == 1 {
+			*p = pixel{q, 1}
+			continue
+		}
 		p.a += (1 - p.a) * a
 		p.color = p.mix(q, a/p.a)
 	}
@@ -164,7 +181,10 @@ func (c *canvas) rect(in ink, x, y, w, h float64) {
 }
 
 func (c *canvas) ellipse(in ink, x, y, rx, ry float64) {
-	const n = 28
+	if c.outside(y-ry, y+ry) {
+		return
+	}
+	const n = 24
 	var pts [2 * n]float64
 	for i := range n {
 		s, co := math.Sincos(2 * math.Pi * float64(i) / n)
@@ -173,12 +193,11 @@ func (c *canvas) ellipse(in ink, x, y, rx, ry float64) {
 	c.poly(in, pts[:]...)
 }
 
-// ycc converts to limited range BT.601.
-func (c color) ycc() (y, cb, cr float32) {
-	y = 16 + 0.2568*c.r + 0.5041*c.g + 0.0979*c.b
-	cb = 128 - 0.1482*c.r - 0.2910*c.g + 0.4392*c.b
-	cr = 128 + 0.4392*c.r - 0.3678*c.g - 0.0714*c.b
-	return y, cb, cr
+// luma and chroma convert to limited range BT.601.
+func (c color) luma() float32 { return 16 + 0.2568*c.r + 0.5041*c.g + 0.0979*c.b }
+
+func (c color) chroma() (cb, cr float32) {
+	return 128 - 0.1482*c.r - 0.2910*c.g + 0.4392*c.b, 128 + 0.4392*c.r - 0.3678*c.g - 0.0714*c.b
 }
 
 // noise is smooth fractal noise from 0 to 1 that repeats every 256 units.
@@ -223,6 +242,12 @@ func lattice(x, y, z int) float32 {
 	return float32((h^h>>15)>>8) / (1 << 24)
 }
 
+// at reads the noise, interpolated, so that it can be stretched.
 func (n *noise) at(x, y float64) float32 {
-	return n[int(y)&255<<8|int(x)&255]
+	i, j := int(x), int(y)
+	fx, fy := float32(x-float64(i)), float32(y-float64(j))
+	i0, i1, j0, j1 := i&255, (i+1)&255, j&255<<8, (j+1)&255<<8
+	a := n[j0|i0] + (n[j0|i1]-n[j0|i0])*fx
+	b := n[j1|i0] + (n[j1|i1]-n[j1|i0])*fx
+	return a + (b-a)*fy
 }

@@ -45,7 +45,7 @@ func newPatch(r *rand.Rand) (p [256]byte) {
 	}
 	for i := range p {
 		o := i/16*18 + i%16
-		v := (raw[o] + raw[o+1] + raw[o+18] + raw[o+19]) / 2.6
+		v := (raw[o] + raw[o+1] + raw[o+18] + raw[o+19]) / 3.2
 		p[i] = byte(min(max(v, -grainAmplitude), grainAmplitude) + grainAmplitude + 0.5)
 	}
 	return p

@@ -72,8 +72,7 @@ func newPose(w, h, k float64, n *noise, mirror bool, draw func(*canvas)) pose {
 	draw(c)
 	p.luma, p.lumaA = make([]byte, p.w*p.h), make([]byte, p.w*p.h)
 	for i, q := range c.pix {
-		l, _, _ := q.ycc()
-		p.luma[i], p.lumaA[i] = byte(l+0.5), byte(q.a*255+0.5)
+		p.luma[i], p.lumaA[i] = byte(q.luma()+0.5), byte(q.a*255+0.5)
 	}
 	half := p.w / 2 * (p.h / 2)
 	p.cb, p.cr, p.chromaA = make([]byte, half), make([]byte, half), make([]byte, half)
@@ -86,7 +85,7 @@ func newPose(w, h, k float64, n *noise, mirror bool, draw func(*canvas)) pose {
 			sum.a += q.a
 		}
 		d := max(sum.a, 0.01)
-		_, cb, cr := color{sum.r / d, sum.g / d, sum.b / d}.ycc()
+		cb, cr := color{sum.r / d, sum.g / d, sum.b / d}.chroma()
 		p.cb[i], p.cr[i], p.chromaA[i] = byte(cb+0.5), byte(cr+0.5), byte(sum.a*63.75+0.5)
 	}
 	return p

@@ -22,7 +22,7 @@ const (
 // w by h pixels (its original size). False means that there is no strip, that
 // it is damaged, or that it mixes two frames: a number is then not returned.
 func ReadStrip(y []byte, stride, w, h int) (uint32, bool) {
-	if w < stripCells*4 || h < 16 || stride < w || len(y) < (h-1)*stride+w {
+	if !plausible(y, stride, w, h) {
 		return 0, false
 	}
 	var bits uint64
@@ -98,11 +98,17 @@ func LampRect(w, h int) image.Rectangle {
 // ReadLamp tells from the luma plane of a decoded picture whether the lamp is
 // lit; ok is false if it is neither clearly lit nor clearly dark.
 func ReadLamp(y []byte, stride, w, h int) (lit, ok bool) {
-	r := LampRect(w, h)
-	if r.Min.X < 0 || stride < w || len(y) < (h-1)*stride+w || r.Max.Y > h {
+	if !plausible(y, stride, w, h) {
 		return false, false
 	}
-	return readCell(y, stride, inner(r))
+	return readCell(y, stride, inner(LampRect(w, h)))
+}
+
+// plausible says whether a plane is all there and large enough to read from.
+func plausible(y []byte, stride, w, h int) bool {
+	const most = 1 << 14
+	return w >= stripCells*4 && h >= 48 && stride >= w && w <= most && h <= most && stride <= most &&
+		len(y) >= (h-1)*stride+w
 }
 
 // fill sets a rectangle of even corners to one grey.

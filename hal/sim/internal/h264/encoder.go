@@ -123,7 +123,7 @@ func (e *Encoder) macroblock(src *Picture, x, y int, change Change, key bool, u 
 		e.endRun()
 		e.intraMacroblock(src, false)
 		u.Intra++
-	case e.interMacroblock(src):
+	case e.interMacroblock(src, change):
 		u.Inter++
 	default:
 		e.run++

@@ -29,7 +29,8 @@ func (e *Encoder) preferIntra(src *Picture) bool {
 // interMacroblock codes P_L0_16x16 with a zero vector. The prediction is the
 // old reconstruction, which is in place already. It returns false, and writes
 // nothing, if no coefficient is left: the macroblock is then to be skipped.
-func (e *Encoder) interMacroblock(src *Picture) bool {
+// Grain is in luma alone, so chroma is left as it is.
+func (e *Encoder) interMacroblock(src *Picture, change Change) bool {
 	m, p := &e.mb, e.rec
 	stride := p.Stride()
 	pattern := 0
@@ -43,7 +44,9 @@ func (e *Encoder) interMacroblock(src *Picture) bool {
 			pattern |= 1 << (i >> 2)
 		}
 	}
-	pattern |= e.chroma(src, &e.interC) << 4
+	if change != Grain {
+		pattern |= e.chroma(src, &e.interC) << 4
+	}
 	if pattern == 0 {
 		return false
 	}

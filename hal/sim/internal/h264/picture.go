@@ -40,6 +40,6 @@ type Change uint8
 // of it fits.
 const (
 	Same    Change = iota // exactly as before
-	Grain                 // fresh noise over what was there
+	Grain                 // fresh noise in luma over what was there
 	Changed               // anything else
 )

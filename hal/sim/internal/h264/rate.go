@@ -57,6 +57,11 @@ func (r *Rate) Plan(key bool, since int) (qp, grain int) {
 		n := float64(r.gop)
 		want := budget*keyWeight*n/(keyWeight+n-1) - r.excess/horizon
 		r.keyQP = parameter(r.key, max(want, budget/4))
+		if r.qp > 0 {
+			// The last key frame's cost says little if much has changed since:
+			// never be much finer than the pictures before.
+			r.keyQP = max(r.keyQP, r.qp-2)
+		}
 		r.qp = r.keyQP
 		return r.keyQP, 0
 	}
@@ -86,8 +91,6 @@ func (r *Rate) Done(u *Unit, grain int) {
 		r.grain += (float64(u.GrainBits)/float64(grain)/g - r.grain) * 0.3
 	}
 }
-
-func (r *Rate) QPForTest() int { return r.qp }
 
 func gain(qp int) float64 { return math.Exp2(-float64(qp) / 6) }
 

@@ -1,0 +1,54 @@
+package sim
+
+import (
+	"testing"
+
+	"iid2secure.nl/camagent/hal"
+)
+
+// The cost of a frame, painted and encoded: at 25 frames a second 1 ms is 2.5 %
+// of a core.
+func BenchmarkEncode720(b *testing.B) { benchmarkEncode(b, "main") }
+func BenchmarkEncode640(b *testing.B) { benchmarkEncode(b, "sub") }
+
+func benchmarkEncode(b *testing.B, stream string) {
+	b.ReportAllocs()
+	board := New(Config{Title: "bench"})
+	s, err := board.OpenVideo(b.Context(), stream, hal.VideoConfig{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	v := s.(*video)
+	v.encode() // the first key frame, of a cold encoder
+	for b.Loop() {
+		v.encode()
+	}
+	perFrame := b.Elapsed().Seconds() / float64(b.N)
+	b.ReportMetric(perFrame*25*100, "%core@25fps")
+}
+
+func BenchmarkBackdrop720(b *testing.B) {
+	n := newNoise()
+	for b.Loop() {
+		newBackdrop(1280, 720, n)
+	}
+}
+
+// M13: a camera for developers must not eat their machine (hal contract: one
+// allocation for the bytes handed over, and nothing else a frame).
+func TestM13_AFrameCostsAtMostTwoAllocations(t *testing.T) {
+	board := New(Config{})
+	for _, name := range []string{"main", "sub"} {
+		s, err := board.OpenVideo(t.Context(), name, hal.VideoConfig{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		v := s.(*video)
+		for v.seq < 55 {
+			v.encode()
+		}
+		if n := testing.AllocsPerRun(100, v.encode); n > 2 {
+			t.Errorf("%s: %v allocations a frame", name, n)
+		}
+	}
+}
