@@ -175,11 +175,11 @@ func (s *Stack) Pair(ctx context.Context) error {
 	if _, err := s.Ctl(ctx, "sign-in", s.info.API, "--roots", s.info.CA); err != nil {
 		return err
 	}
-	var list struct {
-		Cameras []json.RawMessage `json:"cameras"`
+	var list []struct {
+		State string `json:"state"`
 	}
-	if err := s.CtlJSON(ctx, &list, "cameras"); err == nil && len(list.Cameras) > 0 {
-		return nil
+	if err := s.CtlJSON(ctx, &list, "cameras"); err != nil || len(list) > 0 && list[0].State == "paired" {
+		return err
 	}
 	qr, err := s.QR(ctx, "text")
 	if err != nil {
