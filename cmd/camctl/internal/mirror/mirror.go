@@ -78,7 +78,7 @@ func (m *Mirror) Run(ctx context.Context, follow bool) (Summary, error) {
 	if follow {
 		return r.sum, r.follow(ctx)
 	}
-	err := r.round(ctx, "")
+	err := r.round(ctx, "", true)
 	r.tellGaps(0)
 	return r.sum, err
 }
@@ -103,11 +103,11 @@ func (r *run) follow(ctx context.Context) error {
 	var whole time.Time
 	away := false
 	for {
-		after := r.after()
-		if time.Since(whole) >= wholeEvery {
+		after, all := r.after(), time.Since(whole) >= wholeEvery
+		if all {
 			after = ""
 		}
-		err := r.round(ctx, after)
+		err := r.round(ctx, after, all)
 		pause := pollEvery
 		switch {
 		case ctx.Err() != nil || final(err):
@@ -124,7 +124,7 @@ func (r *run) follow(ctx context.Context) error {
 			}
 			away = false
 			wait.Reset()
-			if after == "" {
+			if all {
 				whole = time.Now()
 			}
 			r.tellGaps(settle)
@@ -171,8 +171,9 @@ func (r *run) after() string {
 }
 
 // round lists once and fetches what is new. One clip that fails does not keep
-// the others; the first failure is the round's.
-func (r *run) round(ctx context.Context, after string) error {
+// the others; the first failure is the round's. What was refused is looked at
+// again only with retry.
+func (r *run) round(ctx context.Context, after string, retry bool) error {
 	list, err := r.Getter.List(ctx, api.ObjectQuery{After: after})
 	if err != nil {
 		return err
@@ -180,7 +181,7 @@ func (r *run) round(ctx context.Context, after string) error {
 	var first error
 	failed := 0
 	for _, l := range list {
-		if !l.Complete || r.have[l.Name] || r.refused[l.Name] && after != "" {
+		if !l.Complete || r.have[l.Name] || r.refused[l.Name] && !retry {
 			continue
 		}
 		err := r.one(ctx, l.Name)
