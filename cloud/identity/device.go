@@ -48,8 +48,12 @@ func verifyChain(chainPEM string, roots *x509.CertPool) (Device, []*x509.Certifi
 		opts.CurrentTime = leaf.NotBefore
 	}
 	if roots == nil {
+		last := certs[len(certs)-1]
+		if !last.IsCA {
+			return Device{}, nil, errors.New("certificate chain: does not end in an authority")
+		}
 		opts.Roots = x509.NewCertPool()
-		opts.Roots.AddCert(certs[len(certs)-1])
+		opts.Roots.AddCert(last)
 	}
 	for _, c := range certs[1:] {
 		opts.Intermediates.AddCert(c)

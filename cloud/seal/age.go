@@ -138,8 +138,8 @@ func parseIdentity(secret cloud.Secret) (*age.X25519Identity, error) {
 var ErrNotForUs = errors.New("sealed to others: this identity is not among its recipients")
 
 // Open reads the plaintext of an age file. What it returns is authentic chunk by
-// chunk; a file that was cut gives its whole chunks and then io.ErrUnexpectedEOF,
-// so that nothing is complete before io.EOF.
+// chunk; a file that was cut or changed gives the whole chunks before that and then
+// an error, so that nothing is complete before io.EOF.
 func Open(r io.Reader, secret cloud.Secret) (io.Reader, error) {
 	x, err := parseIdentity(secret)
 	if err != nil {
