@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"image"
+	"image/color"
 	_ "image/jpeg" // the formats of cameras and screenshots
 	_ "image/png"
 	"io"
@@ -18,7 +19,7 @@ import (
 const (
 	maxFile   = 64 << 20
 	maxPixels = 64_000_000
-	// smallSide is what a large picture is also tried at: noise and the moiré of
+	// smallSide is what a large picture is first tried at: noise and the moiré of
 	// a screen vanish, a label that fills a good part of the picture does not.
 	smallSide = 1024
 )
@@ -49,7 +50,7 @@ func Read(r io.ReadSeeker) (cloud.Secret, error) {
 func find(img image.Image) (cloud.Secret, error) {
 	tries := []image.Image{img}
 	if side := max(img.Bounds().Dx(), img.Bounds().Dy()); side > smallSide {
-		tries = append(tries, shrunk{img, (side + smallSide - 1) / smallSide})
+		tries = []image.Image{shrunk{img, (side + smallSide - 1) / smallSide}, img}
 	}
 	for _, img := range tries {
 		source := gozxing.NewLuminanceSourceFromImage(img)
@@ -94,4 +95,9 @@ type shrunk struct {
 func (s shrunk) Bounds() image.Rectangle {
 	b := s.Image.Bounds()
 	return image.Rect(0, 0, b.Dx()/s.by, b.Dy()/s.by)
+}
+
+func (s shrunk) At(x, y int) color.Color {
+	b := s.Image.Bounds()
+	return s.Image.At(b.Min.X+x*s.by, b.Min.Y+y*s.by)
 }
