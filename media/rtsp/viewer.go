@@ -97,29 +97,30 @@ func (v *viewer) play() error {
 	v.srv.keys.want(v.offer.stream)
 	for {
 		s, err := r.Next(v.ctx)
-		var lag *media.LagError
-		switch {
-		case errors.As(err, &lag):
+		if err != nil {
+			var lag *media.LagError
+			if !errors.As(err, &lag) {
+				return err
+			}
 			v.skipped()
 			continue
-		case err != nil:
-			return err
 		}
-		if v.tooOld(&s) {
+		now := time.Now()
+		if v.tooOld(&s, now) {
 			r.Close()
 			r = ring.NewLiveReader()
 			v.skipped()
 			continue
 		}
-		if err := v.deliver(&s); err != nil {
+		if err := v.deliver(&s, now); err != nil {
 			return err
 		}
 	}
 }
 
 // tooOld tells that the viewer has fallen behind and would gain from skipping.
-func (v *viewer) tooOld(s *media.Sample) bool {
-	if s.Kind != media.Video || time.Since(s.Time) <= v.srv.cfg.MaxLag {
+func (v *viewer) tooOld(s *media.Sample, now time.Time) bool {
+	if s.Kind != media.Video || now.Sub(s.Time) <= v.srv.cfg.MaxLag {
 		return false
 	}
 	newest, ok := v.offer.stream.Ring.NewestKey()
@@ -135,16 +136,16 @@ func (v *viewer) skipped() {
 
 // deliver sends one sample and, when it is time, reports. The buffer is lent for
 // that long only: viewers that wait hold none.
-func (v *viewer) deliver(s *media.Sample) error {
+func (v *viewer) deliver(s *media.Sample, now time.Time) error {
 	i := int(s.Kind) // tracks are in the order of kinds
 	if i >= len(v.tracks) || !v.tracks[i].on {
 		return nil
 	}
-	t, sound := &v.tracks[i], v.offer.stream.Audio()
-	if s.Kind == media.Audio && !sameSound(sound, v.offer.sound) {
+	if s.Kind == media.Audio && !sameSound(v.offer.stream.Audio(), v.offer.sound) {
 		return nil // what the viewer was told of has ended
 	}
-	v.line.advance(s.Time, time.Now())
+	t := &v.tracks[i]
+	v.line.advance(s.Time, now)
 	buf := v.srv.buffers.Get().(*[]byte)
 	v.out.buf = (*buf)[:0]
 	ts := v.pack(t, s)
