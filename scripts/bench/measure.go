@@ -16,7 +16,6 @@ import (
 	"go.uber.org/zap"
 
 	"iid2secure.nl/camagent/agent"
-	"iid2secure.nl/camagent/agent/command"
 	"iid2secure.nl/camagent/config"
 	"iid2secure.nl/camagent/hal/sim"
 	"iid2secure.nl/camagent/scripts/stack"
@@ -47,11 +46,11 @@ func measure(ctx context.Context, bin string) ([]figure, error) {
 	if err := s.Start(ctx); err != nil {
 		return nil, err
 	}
-	live, err := waitLive(ctx, s)
+	live, err := s.WaitLive(ctx)
 	if err != nil {
 		return nil, err
 	}
-	url := stack.URL(live, "main")
+	url := live["main"]
 	figures, err := running(ctx, s, url)
 	if err != nil {
 		return figures, err
@@ -68,16 +67,6 @@ func measure(ctx context.Context, bin string) ([]figure, error) {
 	}
 	size, err := armSize(ctx, dir)
 	return append(figures, size...), err
-}
-
-func waitLive(ctx context.Context, s *stack.Stack) (command.Live, error) {
-	for {
-		live, err := s.Live(ctx)
-		if err == nil || ctx.Err() != nil {
-			return live, err
-		}
-		time.Sleep(200 * time.Millisecond)
-	}
 }
 
 // running measures a camera that records, uploads, and has one viewer.

@@ -15,7 +15,6 @@ import (
 	"syscall"
 	"time"
 
-	"iid2secure.nl/camagent/agent/command"
 	"iid2secure.nl/camagent/cloud/durable"
 	"iid2secure.nl/camagent/cloud/identity"
 	"iid2secure.nl/camagent/scripts/stack"
@@ -92,7 +91,7 @@ type info struct {
 }
 
 func tell(ctx context.Context, s *stack.Stack, bin string) error {
-	live, err := waitLive(ctx, s)
+	live, err := s.WaitLive(ctx)
 	if err != nil {
 		return err
 	}
@@ -108,7 +107,7 @@ func tell(ctx context.Context, s *stack.Stack, bin string) error {
 	if err != nil {
 		return err
 	}
-	i := info{RTSPMain: stack.URL(live, "main"), RTSPSub: stack.URL(live, "sub"), Clips: s.Path("clips"),
+	i := info{RTSPMain: live["main"], RTSPSub: live["sub"], Clips: s.Path("clips"),
 		Config: s.Path("owner"), QR: text, Serial: id.Serial.Plain()}
 	if err := durable.WriteJSON(s.Path("info.json"), i); err != nil {
 		return err
@@ -132,20 +131,6 @@ Try in another terminal:
 Ctrl-C ends everything; the next make run goes on with it.
 `, qr, i.RTSPMain, i.RTSPSub, i.Clips, s.Path("*.log"), i.Config, ctl(bin), ctl(bin), ctl(bin))
 	return nil
-}
-
-// waitLive asks until the camera, just started, serves.
-func waitLive(ctx context.Context, s *stack.Stack) (command.Live, error) {
-	for {
-		live, err := s.Live(ctx)
-		if err == nil || ctx.Err() != nil {
-			return live, err
-		}
-		select {
-		case <-time.After(200 * time.Millisecond):
-		case <-ctx.Done():
-		}
-	}
 }
 
 func ctl(bin string) string {

@@ -152,7 +152,7 @@ func TestM1_M2_M3_M4_P5_SimulatedCameraEndToEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	live := liveOf(t, s)
-	tcp := watch(t.Context(), stack.URL(live, "main"), "tcp")
+	tcp := watch(t.Context(), live["main"], "tcp")
 	after(t, footage)
 	watched := tcp.stop(t)
 	clips := stopRecording(t, s, s.Path("clips"))
@@ -176,15 +176,15 @@ func TestM1_M2_M3_M4_P5_SimulatedCameraEndToEnd(t *testing.T) {
 	checkSecrecy(t, s, clips, st.opt.Dir, capture)
 }
 
-func liveOf(t *testing.T, s *stack.Stack) command.Live {
+func liveOf(t *testing.T, s *stack.Stack) map[string]string {
 	t.Helper()
-	var live command.Live
-	eventually(t, 10*time.Second, "live", func() (ok bool) {
-		var err error
-		live, err = s.Live(t.Context())
-		return err == nil
-	})
-	return live
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	urls, err := s.WaitLive(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return urls
 }
 
 // decodeClips decodes all clips and compares each with its manifest.
@@ -302,7 +302,7 @@ func TestR2_R8_PipeCameraWithBrokerAndStorageAway(t *testing.T) {
 	}
 	live := liveOf(t, s)
 	copied := filepath.Join(t.TempDir(), "viewer.h264")
-	play := exec.Command("ffmpeg", "-v", "error", "-nostdin", "-rtsp_transport", "tcp", "-i", stack.URL(live, "main"), "-c", "copy", "-f", "h264", copied)
+	play := exec.Command("ffmpeg", "-v", "error", "-nostdin", "-rtsp_transport", "tcp", "-i", live["main"], "-c", "copy", "-f", "h264", copied)
 	if err := play.Start(); err != nil {
 		t.Fatal(err)
 	}

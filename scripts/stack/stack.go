@@ -17,7 +17,6 @@ import (
 	"strings"
 	"time"
 
-	"iid2secure.nl/camagent/agent/command"
 	"iid2secure.nl/camagent/cloud/durable"
 )
 
@@ -201,15 +200,25 @@ func (s *Stack) CtlJSON(ctx context.Context, v any, args ...string) error {
 	return nil
 }
 
-// Live asks for the live addresses; they hold the credential.
-func (s *Stack) Live(ctx context.Context) (command.Live, error) {
-	var live command.Live
-	return live, s.CtlJSON(ctx, &live, "live")
+// Live asks for the addresses of the live streams, by name, with the credential
+// in them.
+func (s *Stack) Live(ctx context.Context) (map[string]string, error) {
+	var urls map[string]string
+	return urls, s.CtlJSON(ctx, &urls, "live")
 }
 
-// URL is the address of a stream with its credential.
-func URL(live command.Live, stream string) string {
-	return strings.Replace(live.URLs[stream], "rtsp://", "rtsp://"+live.User+":"+live.Password+"@", 1)
+// WaitLive asks until the camera, just started, serves.
+func (s *Stack) WaitLive(ctx context.Context) (map[string]string, error) {
+	for {
+		urls, err := s.Live(ctx)
+		if err == nil || ctx.Err() != nil {
+			return urls, err
+		}
+		select {
+		case <-time.After(pollEvery):
+		case <-ctx.Done():
+		}
+	}
 }
 
 // Sync runs `camctl sync --follow` into the clips folder.
