@@ -113,7 +113,7 @@ type memClip struct {
 	ends   []int // length of data after each write
 	writes int
 	synced int
-	closed bool
+	at     time.Time // of Close
 	done   bool
 }
 
@@ -166,11 +166,10 @@ func (c *memClip) Close(info Info) error {
 	if c.done {
 		panic(misuse)
 	}
-	c.done, c.info = true, info
+	c.done, c.info, c.at = true, info, time.Now()
 	if err := call(c.store.close); err != nil {
 		return err
 	}
-	c.closed = true
 	c.store.mu.Lock()
 	defer c.store.mu.Unlock()
 	c.store.clips = append(c.store.clips, c)

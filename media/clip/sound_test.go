@@ -98,7 +98,7 @@ func TestM3_SoundIsCompleteAcrossClips(t *testing.T) {
 func TestM3_SoundIsInStep(t *testing.T) {
 	t.Parallel()
 	list := real(t)
-	for _, phase := range []time.Duration{0, 1, 17 * time.Millisecond, 39 * time.Millisecond} {
+	for _, phase := range []time.Duration{0, 1, 17 * time.Millisecond, 39 * time.Millisecond, -13 * time.Millisecond} {
 		store := &memStore{}
 		record(t, func() *camera { return newCamera(list) }, store, Config{}, func(c *camera) {
 			c.SetAudio(pcmu)
@@ -106,7 +106,11 @@ func TestM3_SoundIsInStep(t *testing.T) {
 			withMic(c, &mic{samples: 160, skew: phase}, 100)
 			got := open(t, finished(c, store).data)
 			at := time.Duration(got.soundAt[0]) * time.Second / 8000
-			if want := begin.Add(phase).Sub(store.clips[0].start.Time); (at - want).Abs() > time.Millisecond/8 {
+			want := begin.Add(phase).Sub(store.clips[0].start.Time)
+			if want < 0 { // captured before the first picture: not of this clip
+				want += 20 * time.Millisecond
+			}
+			if (at - want).Abs() > time.Millisecond/8 {
 				t.Errorf("phase %v: sound begins at %v, want %v", phase, at, want)
 			}
 		})
@@ -148,6 +152,24 @@ func TestP2_SoundOnAndOff(t *testing.T) {
 	}
 }
 
+// Sound of another kind than the track's, from before or after a switch, is left out.
+func TestM3_ForeignSound(t *testing.T) {
+	t.Parallel()
+	list := real(t)
+	store := &memStore{}
+	record(t, func() *camera { return newCamera(list) }, store, Config{}, func(c *camera) {
+		c.SetAudio(pcmu)
+		c.play(2)
+		c.PushAudio(hal.AudioFrame{Data: make([]byte, 320), Samples: 320, Time: time.Now()})
+		c.SetAudio(&hal.AudioFormat{Codec: hal.Opus, Rate: 48000, Channels: 1})
+		c.PushAudio(hal.AudioFrame{Data: []byte{0xf8, 0xff, 0xfe}, Samples: 960, Time: time.Now()})
+		c.play(10)
+	})
+	if n := len(open(t, store.clips[0].data).sound); n != 1 {
+		t.Errorf("%d frames of sound, want 1", n)
+	}
+}
+
 // A clip that has a sound track without a single frame is playable, and waits
 // for no sound at its end.
 func TestM3_SilentMicrophone(t *testing.T) {
@@ -161,6 +183,9 @@ func TestM3_SilentMicrophone(t *testing.T) {
 	once(t, c, store.clips, 0, 300)
 	if n := probe(t, store.clips[0].data); n[0].Frames != "250" {
 		t.Errorf("%+v", n)
+	}
+	if late := store.clips[0].at.Sub(store.clips[1].start.Time); late != 0 {
+		t.Errorf("the first clip was closed %v after its end", late)
 	}
 }
 
