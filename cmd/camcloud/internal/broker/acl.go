@@ -82,7 +82,7 @@ func (p peer) permissions(client string) *server.Permissions {
 			Subscribe: &server.SubjectPermission{Allow: []string{root + ".in", root + ".in.>", root + ".answer", qos1}},
 		}
 	}
-	// An empty list would allow everything.
+	// To the engine no list at all means everything; this one is never empty.
 	publish, subscribe := []string{nothing}, []string{qos1}
 	for _, s := range p.claimed {
 		publish = append(publish, subject(s)+".in."+client)

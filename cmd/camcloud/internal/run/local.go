@@ -47,7 +47,7 @@ func openLocal(ctx context.Context, cfg conf.Config, log *zap.Logger) (*localSto
 	l := &localStorage{access: keys.Access, secret: cloud.NewSecret(keys.Secret), log: log}
 	l.opt = s3dev.Options{
 		Dir: dir, Binary: cfg.S3.Serve.Binary, CertFile: cfg.TLS.Cert, KeyFile: cfg.TLS.Key,
-		Access: keys.Access, Secret: keys.Secret, Addr: cfg.S3.Serve.Address, LogFile: filepath.Join(cfg.Dir, "storage.log"),
+		Access: keys.Access, Secret: keys.Secret, Region: cfg.S3.Region, Addr: cfg.S3.Serve.Address, LogFile: filepath.Join(cfg.Dir, "storage.log"),
 	}
 	if _, port, err := net.SplitHostPort(l.opt.Addr); err == nil && port == "0" {
 		l.opt.Addr = "" // any free one

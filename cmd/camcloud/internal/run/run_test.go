@@ -39,6 +39,8 @@ func TestM4_ObjectGoesUpAndComesBack(t *testing.T) {
 	// Small enough to be sent before the storage hangs up on the second PUT.
 	content := bytes.Repeat([]byte("sealed "), 1000)
 	g := cam.grant(bind, "main/a.mp4.age", content)
+	require.Contains(t, g.Put.URL, "X-Amz-SignedHeaders=content-length%3Bhost%3Bif-none-match%3Bx-amz-checksum-sha256&",
+		"all that a grant says must be signed, the size included: it is checked before the body is read")
 	require.InDelta(t, time.Now().Add(10*time.Minute).Unix(), g.Expires, 5)
 	require.Equal(t, http.StatusNotFound, r.do(g.Head, nil).StatusCode)
 	require.Equal(t, http.StatusOK, r.do(g.Put, content).StatusCode)
