@@ -35,12 +35,16 @@ func newBackdrop(w, h int, n *noise) *backdrop {
 }
 
 // squareOff is how far from the middle of size v lies: 0 there, 1 at the ends.
+//
+//go:norace
 func squareOff(v, size int) float32 {
 	d := float32(2*v-size) / float32(size)
 	return d * d
 }
 
 // store converts a finished band; the lens darkens corners.
+//
+//go:norace
 func (b *backdrop) store(c *canvas, shade []float32) {
 	const dark = 0.09
 	p := b.still
@@ -63,6 +67,7 @@ func (b *backdrop) store(c *canvas, shade []float32) {
 	}
 }
 
+//go:norace
 func mean4(a, b, c, d pixel) color {
 	return color{(a.r + b.r + c.r + d.r) / 4, (a.g + b.g + c.g + d.g) / 4, (a.b + b.b + c.b + d.b) / 4}
 }

@@ -12,6 +12,7 @@ const sceneWidth = 1280
 // color is linear in the values of a screen, 0 to 255.
 type color struct{ r, g, b float32 }
 
+//go:norace
 func (c color) mix(d color, t float32) color {
 	return color{c.r + (d.r-c.r)*t, c.g + (d.g-c.g)*t, c.b + (d.b-c.b)*t}
 }
@@ -71,6 +72,8 @@ func (c *canvas) outside(low, high float64) bool {
 }
 
 // poly fills a polygon, given as x, y, x, y…, by the even-odd rule, with soft edges.
+//
+//go:norace
 func (c *canvas) poly(in ink, at ...float64) {
 	low, high := at[1], at[1]
 	for i := 3; i < len(at); i += 2 {
@@ -100,6 +103,8 @@ func (c *canvas) poly(in ink, at ...float64) {
 }
 
 // scan computes the coverage of a row in four parts, and where it is not zero.
+//
+//go:norace
 func (c *canvas) scan(y int) (from, to int) {
 	const parts = 4
 	from, to = c.w, 0
@@ -125,6 +130,8 @@ func (c *canvas) scan(y int) (from, to int) {
 }
 
 // span adds the coverage of a row from x0 to x1.
+//
+//go:norace
 func (c *canvas) span(x0, x1 float64, weight float32) (from, to int) {
 	x0, x1 = max(x0, 0), min(x1, float64(c.w))
 	if x0 >= x1 {
@@ -143,6 +150,7 @@ func (c *canvas) span(x0, x1 float64, weight float32) (from, to int) {
 	return a, min(b+1, c.w)
 }
 
+//go:norace
 func (c *canvas) blend(in ink, y, from, to int, t float32) {
 	base := in.top.mix(in.bottom, t)
 	alpha := in.alpha
@@ -194,8 +202,11 @@ func (c *canvas) ellipse(in ink, x, y, rx, ry float64) {
 }
 
 // luma and chroma convert to limited range BT.601.
+//
+//go:norace
 func (c color) luma() float32 { return 16 + 0.2568*c.r + 0.5041*c.g + 0.0979*c.b }
 
+//go:norace
 func (c color) chroma() (cb, cr float32) {
 	return 128 - 0.1482*c.r - 0.2910*c.g + 0.4392*c.b, 128 + 0.4392*c.r - 0.3678*c.g - 0.0714*c.b
 }
@@ -203,6 +214,7 @@ func (c color) chroma() (cb, cr float32) {
 // noise is smooth fractal noise from 0 to 1 that repeats every 256 units.
 type noise [256 * 256]float32
 
+//go:norace
 func newNoise() *noise {
 	n := new(noise)
 	weight, total := float32(1), float32(0)
@@ -217,6 +229,7 @@ func newNoise() *noise {
 	return n
 }
 
+//go:norace
 func (n *noise) octave(cell int, weight float32) {
 	mask := 256/cell - 1
 	for y := range 256 {
@@ -232,9 +245,12 @@ func (n *noise) octave(cell int, weight float32) {
 	}
 }
 
+//go:norace
 func smooth(t float32) float32 { return t * t * (3 - 2*t) }
 
 // lattice is a hash of a point, from 0 to 1.
+//
+//go:norace
 func lattice(x, y, z int) float32 {
 	h := uint32(x)*0x9e3779b1 ^ uint32(y)*0x85ebca77 ^ uint32(z)*0xc2b2ae3d
 	h = (h ^ h>>15) * 0x2c1b3c6d
@@ -243,6 +259,8 @@ func lattice(x, y, z int) float32 {
 }
 
 // at reads the noise, interpolated, so that it can be stretched.
+//
+//go:norace
 func (n *noise) at(x, y float64) float32 {
 	i, j := int(x), int(y)
 	fx, fy := float32(x-float64(i)), float32(y-float64(j))

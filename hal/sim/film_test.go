@@ -81,6 +81,7 @@ type sum struct{ v uint64 }
 
 func newSum() *sum { return &sum{14695981039346656037} }
 
+//go:norace
 func (s *sum) add(b []byte) {
 	for ; len(b) >= 8; b = b[8:] {
 		s.v = (s.v ^ binary.LittleEndian.Uint64(b)) * 1099511628211

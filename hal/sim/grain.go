@@ -38,6 +38,8 @@ func newGrain(n int, seed uint64) *grain {
 
 // newPatch makes noise that is a little soft, as that of a sensor is after
 // demosaicing.
+//
+//go:norace
 func newPatch(r *rand.Rand) (p [256]byte) {
 	var raw [18 * 18]float64
 	for i := range raw {
@@ -52,6 +54,8 @@ func newPatch(r *rand.Rand) (p [256]byte) {
 }
 
 // apply grains up to n macroblocks that nothing else changed or covers.
+//
+//go:norace
 func (g *grain) apply(p *painter, n int) (done int) {
 	for range g.order {
 		if done >= n {
@@ -73,6 +77,8 @@ func (g *grain) apply(p *painter, n int) (done int) {
 
 // put adds a patch, 8 pixels at a time: the still picture keeps so far from
 // both ends that no byte overflows.
+//
+//go:norace
 func (g *grain) put(p *painter, i int) {
 	patch := &g.patches[g.rnd.Uint64()%grainPatches]
 	stride := p.pic.Stride()

@@ -31,6 +31,8 @@ func overlayRect(w, h int) image.Rectangle {
 }
 
 // overlayBox darkens what lies under the overlay.
+//
+//go:norace
 func overlayBox(p *h264.Picture) {
 	r := overlayRect(p.W, p.H)
 	stride := p.Stride()
@@ -73,6 +75,7 @@ func (o *overlay) show(p *painter, t time.Time) {
 	}
 }
 
+//go:norace
 func (p *painter) restoreLuma(r image.Rectangle) {
 	stride := p.pic.Stride()
 	for y := r.Min.Y; y < r.Max.Y; y++ {
@@ -82,6 +85,8 @@ func (p *painter) restoreLuma(r image.Rectangle) {
 }
 
 // write draws one character in dots of d pixels.
+//
+//go:norace
 func write(p *h264.Picture, c byte, x, y, d int) {
 	if 'a' <= c && c <= 'z' {
 		c -= 'a' - 'A'

@@ -70,6 +70,8 @@ func (p *painter) paint(m moment, number uint32, grain int) (pic *h264.Picture, 
 }
 
 // each calls f for the macroblocks that r touches, within the picture.
+//
+//go:norace
 func (p *painter) each(r image.Rectangle, f func(i int)) {
 	r = r.Intersect(image.Rect(0, 0, p.pic.MBW*16, p.pic.MBH*16))
 	if r.Empty() {
@@ -87,6 +89,8 @@ func (p *painter) changed(r image.Rectangle) {
 }
 
 // restore puts the still picture back into a macroblock.
+//
+//go:norace
 func (p *painter) restore(i int) {
 	stride := p.pic.Stride()
 	x, y := i%p.pic.MBW, i/p.pic.MBW

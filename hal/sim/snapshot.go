@@ -41,6 +41,8 @@ func (b *Board) Snapshot(ctx context.Context) ([]byte, error) {
 }
 
 // fullRange turns p, in place, into the full range samples that JPEG has.
+//
+//go:norace
 func fullRange(p *h264.Picture) *image.YCbCr {
 	var luma, chroma [256]byte
 	for i := range 256 {

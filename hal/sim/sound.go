@@ -95,6 +95,8 @@ func soundtrack(seed uint64) []byte {
 }
 
 // muLaw encodes one sample of 16 bits (ITU-T G.711).
+//
+//go:norace
 func muLaw(v int) byte {
 	const bias, most = 0x84, 32635
 	sign := byte(0)

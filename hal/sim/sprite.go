@@ -63,6 +63,8 @@ func walk(since time.Duration) (x, y float64, pose int) {
 }
 
 // newPose draws a thing of w by h scene units.
+//
+//go:norace
 func newPose(w, h, k float64, n *noise, mirror bool, draw func(*canvas)) pose {
 	p := pose{w: int(math.Ceil(w*k/2)) * 2, h: int(math.Ceil(h*k/2)) * 2}
 	c := newCanvas(p.w, p.h, k, n)
@@ -92,6 +94,8 @@ func newPose(w, h, k float64, n *noise, mirror bool, draw func(*canvas)) pose {
 }
 
 // draw puts the pose on dst with its corner at an even point, inside bounds.
+//
+//go:norace
 func (p *pose) draw(dst *h264.Picture, at image.Point, bounds image.Rectangle) {
 	r := image.Rect(at.X, at.Y, at.X+p.w, at.Y+p.h).Intersect(bounds)
 	if r.Empty() {
@@ -111,6 +115,7 @@ func (p *pose) draw(dst *h264.Picture, at image.Point, bounds image.Rectangle) {
 	}
 }
 
+//go:norace
 func over(dst, src, alpha []byte) {
 	src, alpha = src[:len(dst)], alpha[:len(dst)]
 	for i, a := range alpha {

@@ -78,6 +78,8 @@ func inner(r image.Rectangle) image.Rectangle {
 
 // readCell tells whether the mean of a cell is white; false unless it is
 // clearly one or the other, and its pixels agree.
+//
+//go:norace
 func readCell(y []byte, stride int, r image.Rectangle) (set, ok bool) {
 	low, high := byte(255), byte(0)
 	for row := r.Min.Y; row < r.Max.Y; row++ {
@@ -112,6 +114,8 @@ func plausible(y []byte, stride, w, h int) bool {
 }
 
 // fill sets a rectangle of even corners to one grey.
+//
+//go:norace
 func fill(p *h264.Picture, r image.Rectangle, luma byte) {
 	stride := p.Stride()
 	for y := r.Min.Y; y < r.Max.Y; y++ {

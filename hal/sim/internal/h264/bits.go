@@ -17,6 +17,8 @@ type bitWriter struct {
 func (w *bitWriter) reset() { w.buf, w.acc, w.n = w.buf[:0], 0, 0 }
 
 // u writes the n low bits of v; n is at most 32 and v has no higher bits.
+//
+//go:norace
 func (w *bitWriter) u(n uint, v uint32) {
 	w.acc = w.acc<<n | uint64(v)
 	w.n += n
@@ -26,6 +28,7 @@ func (w *bitWriter) u(n uint, v uint32) {
 	}
 }
 
+//go:norace
 func (w *bitWriter) flag(on bool) {
 	if on {
 		w.u(1, 1)
@@ -35,11 +38,15 @@ func (w *bitWriter) flag(on bool) {
 }
 
 // ue writes an Exp-Golomb code (9.1); v is below 65535.
+//
+//go:norace
 func (w *bitWriter) ue(v uint32) {
 	w.u(uint(2*bits.Len32(v+1)-1), v+1)
 }
 
 // se writes a signed Exp-Golomb code (9.1.1).
+//
+//go:norace
 func (w *bitWriter) se(v int) {
 	if v > 0 {
 		w.ue(uint32(2*v - 1))
@@ -61,6 +68,8 @@ func (w *bitWriter) trailing() {
 func (w *bitWriter) len() int { return len(w.buf)*8 + int(w.n) }
 
 // escapes counts the emulation prevention bytes that b needs (7.4.1).
+//
+//go:norace
 func escapes(b []byte) (n int) {
 	for {
 		i := bytes.Index(b, zeroPair)

@@ -14,6 +14,8 @@ const chromaDC = -1
 
 // residual writes coefficients base to base+size-1 of b (7.3.5.3.2, 9.2). nC
 // is the number of coefficients that the neighbours let expect.
+//
+//go:norace
 func (w *bitWriter) residual(b *block, base, size, nC int) {
 	mask := b.mask >> base
 	total := bits.OnesCount16(mask)
@@ -34,6 +36,8 @@ func (w *bitWriter) residual(b *block, base, size, nC int) {
 }
 
 // token writes coeff_token (9.2.1).
+//
+//go:norace
 func (w *bitWriter) token(total, ones, nC int) {
 	i := total*4 + ones
 	switch {
@@ -53,6 +57,8 @@ func (w *bitWriter) token(total, ones, nC int) {
 }
 
 // levels writes coeff_token and the levels from the highest frequency down (9.2.2).
+//
+//go:norace
 func (w *bitWriter) levels(b *block, base int, mask uint16, total, nC int) {
 	var val [16]int32
 	for k, m := 0, mask; m != 0; k++ {
@@ -89,6 +95,8 @@ func (w *bitWriter) levels(b *block, base int, mask uint16, total, nC int) {
 }
 
 // level writes level_prefix and level_suffix.
+//
+//go:norace
 func (w *bitWriter) level(code uint32, suffix uint) {
 	switch {
 	case suffix == 0 && code < 14:
@@ -105,6 +113,8 @@ func (w *bitWriter) level(code uint32, suffix uint) {
 }
 
 // runs writes run_before of all but the lowest coefficient (9.2.3).
+//
+//go:norace
 func (w *bitWriter) runs(mask uint16, zeros int) {
 	high := bits.Len16(mask) - 1
 	mask &^= 1 << high

@@ -4,6 +4,8 @@ import "math/bits"
 
 // chroma quantises both planes against what stands in the reconstruction as
 // prediction, and returns the chroma part of coded_block_pattern.
+//
+//go:norace
 func (e *Encoder) chroma(src *Picture, q *quantiser) int {
 	m, p := &e.mb, e.rec
 	stride := p.MBW * 8
@@ -35,6 +37,8 @@ func (e *Encoder) chroma(src *Picture, q *quantiser) int {
 }
 
 // writeChroma writes the residual of both planes and adds it to the reconstruction.
+//
+//go:norace
 func (e *Encoder) writeChroma(pattern int, q *quantiser) {
 	if pattern == 0 {
 		return
@@ -50,6 +54,7 @@ func (e *Encoder) writeChroma(pattern int, q *quantiser) {
 	e.restoreChroma(pattern, q, &m.dcR, &m.acR, e.rec.Cr)
 }
 
+//go:norace
 func (e *Encoder) writeChromaAC(ac *[4]block, nz []uint8) {
 	m, stride := &e.mb, e.rec.MBW*2
 	for i := range ac {
@@ -61,6 +66,8 @@ func (e *Encoder) writeChromaAC(ac *[4]block, nz []uint8) {
 }
 
 // restoreChroma: 8.5.11.
+//
+//go:norace
 func (e *Encoder) restoreChroma(pattern int, q *quantiser, dc *block, ac *[4]block, rec []byte) {
 	stride := e.rec.MBW * 8
 	v := dc.expand(4)

@@ -10,4 +10,9 @@
 // It must not know scenes, clocks or boards, and it reads no H.264. One
 // goroutine owns an [Encoder] and its [Rate]; a returned [Unit] belongs to the
 // caller.
+//
+// Functions that only work on what their caller owns are marked go:norace:
+// under the race detector they would be twenty times slower, too slow for live
+// video in tests. The entries ([Encoder.Encode], [Rate.Plan]) are not marked,
+// so that use from two goroutines is still found.
 package h264

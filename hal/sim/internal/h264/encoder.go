@@ -107,6 +107,7 @@ func (e *Encoder) prepare(qp int) {
 	e.interC.set(qpC, false)
 }
 
+//go:norace
 func (e *Encoder) macroblock(src *Picture, x, y int, change Change, key bool, u *Unit) {
 	if change == Same {
 		e.run++
@@ -134,6 +135,7 @@ func (e *Encoder) macroblock(src *Picture, x, y int, change Change, key bool, u 
 	}
 }
 
+//go:norace
 func (e *Encoder) locate(x, y int) {
 	m, p := &e.mb, e.rec
 	m.x, m.y = x, y
@@ -141,6 +143,7 @@ func (e *Encoder) locate(x, y int) {
 	m.luma4, m.chroma4 = y*16*p.MBW+x*4, y*4*p.MBW+x*2
 }
 
+//go:norace
 func (e *Encoder) endRun() {
 	e.w.ue(uint32(e.run))
 	e.run = 0
@@ -161,6 +164,8 @@ func (e *Encoder) finish(u *Unit) {
 }
 
 // expected is nC of a block: how many coefficients its neighbours have (9.2.1).
+//
+//go:norace
 func expected(nz []uint8, i, stride int, left, top bool) int {
 	switch {
 	case left && top:

@@ -4,6 +4,8 @@ import "math/bits"
 
 // preferIntra says whether the macroblock differs so much from what stood
 // there that predicting it from the reference costs more than a new start.
+//
+//go:norace
 func (e *Encoder) preferIntra(src *Picture) bool {
 	stride := src.Stride()
 	var difference, activity, sum int32
@@ -30,6 +32,8 @@ func (e *Encoder) preferIntra(src *Picture) bool {
 // old reconstruction, which is in place already. It returns false, and writes
 // nothing, if no coefficient is left: the macroblock is then to be skipped.
 // Grain is in luma alone, so chroma is left as it is.
+//
+//go:norace
 func (e *Encoder) interMacroblock(src *Picture, change Change) bool {
 	m, p := &e.mb, e.rec
 	stride := p.Stride()
@@ -60,6 +64,7 @@ func (e *Encoder) interMacroblock(src *Picture, change Change) bool {
 	return true
 }
 
+//go:norace
 func (e *Encoder) writeInter(pattern int) {
 	m, p := &e.mb, e.rec
 	stride, stride4 := p.Stride(), p.MBW*4

@@ -10,6 +10,8 @@ const (
 )
 
 // intraMacroblock codes Intra_16x16, in an IDR or (key false) in a P slice.
+//
+//go:norace
 func (e *Encoder) intraMacroblock(src *Picture, key bool) {
 	m, p := &e.mb, e.rec
 	mode := e.predictLuma(src)
@@ -36,6 +38,8 @@ func (e *Encoder) intraMacroblock(src *Picture, key bool) {
 }
 
 // writeIntraType: mb_type (tables 7-11, 7-13) and the fields up to the residual.
+//
+//go:norace
 func (e *Encoder) writeIntraType(mode int, ac bool, pattern int, key bool) {
 	t := 1 + mode + 4*pattern
 	if ac {
@@ -49,6 +53,7 @@ func (e *Encoder) writeIntraType(mode int, ac bool, pattern int, key bool) {
 	e.w.se(0) // mb_qp_delta
 }
 
+//go:norace
 func (e *Encoder) quantiseDC(dc *[16]int32) {
 	hadamard(dc)
 	var v [16]int32
@@ -64,6 +69,8 @@ func (e *Encoder) quantiseDC(dc *[16]int32) {
 }
 
 // writeIntra writes the luma residual and adds it to the prediction.
+//
+//go:norace
 func (e *Encoder) writeIntra(ac bool) {
 	m, p := &e.mb, e.rec
 	stride, stride4 := p.Stride(), p.MBW*4
@@ -81,6 +88,8 @@ func (e *Encoder) writeIntra(ac bool) {
 }
 
 // restoreDC: 8.5.10.
+//
+//go:norace
 func (e *Encoder) restoreDC() (dc [16]int32) {
 	if e.mb.dc.mask == 0 {
 		return dc
@@ -97,6 +106,8 @@ func (e *Encoder) restoreDC() (dc [16]int32) {
 
 // predictLuma picks the mode with the smallest difference on every other row,
 // and puts its prediction into the reconstruction (8.3.3).
+//
+//go:norace
 func (e *Encoder) predictLuma(src *Picture) int {
 	m, p := &e.mb, e.rec
 	stride := p.Stride()
@@ -125,6 +136,8 @@ func (e *Encoder) predictLuma(src *Picture) int {
 
 // edges reads the pixels left of and above the macroblock, and returns their
 // mean (8.3.3.3).
+//
+//go:norace
 func (e *Encoder) edges(left, top *[16]int32) int32 {
 	m, p := &e.mb, e.rec
 	stride := p.Stride()
@@ -150,6 +163,7 @@ func (e *Encoder) edges(left, top *[16]int32) int32 {
 	return 128
 }
 
+//go:norace
 func (e *Encoder) fillLuma(mode int, dc int32, left *[16]int32) {
 	m, p := &e.mb, e.rec
 	stride := p.Stride()
@@ -170,6 +184,8 @@ func (e *Encoder) fillLuma(mode int, dc int32, left *[16]int32) {
 }
 
 // predictChroma puts the DC prediction of one plane into it (8.3.4.1-3).
+//
+//go:norace
 func (e *Encoder) predictChroma(plane []byte) {
 	m, stride := &e.mb, e.rec.MBW*8
 	var left, top [2]int32 // sums of the four pixels beside each half
@@ -191,6 +207,7 @@ func (e *Encoder) predictChroma(plane []byte) {
 	}
 }
 
+//go:norace
 func chromaMean(b int, left, top int32, hasLeft, hasTop bool) int32 {
 	diagonal := b == 0 || b == 3
 	switch {

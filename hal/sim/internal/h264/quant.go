@@ -15,6 +15,8 @@ type quantiser struct {
 
 // set prepares q for one parameter. Rounding is a third of a step for intra
 // and a sixth for inter residuals, as in the reference encoder.
+//
+//go:norace
 func (q *quantiser) set(qp int, intra bool) {
 	q.qp, q.shift = qp, uint(15+qp/6)
 	q.round = 1 << q.shift / 6
@@ -31,6 +33,8 @@ func (q *quantiser) set(qp int, intra bool) {
 
 // block quantises the block of x at a lane, from raster position first on
 // (0, or 1 to leave DC out).
+//
+//go:norace
 func (q *quantiser) block(x *lanes, shift uint, first int, b *block) {
 	b.mask = 0
 	for p := first; p < 16; p++ {
@@ -49,6 +53,8 @@ func (q *quantiser) block(x *lanes, shift uint, first int, b *block) {
 }
 
 // dc quantises Hadamard transformed DC coefficients, given in scan order.
+//
+//go:norace
 func (q *quantiser) dc(v []int32, b *block) {
 	b.mask = 0
 	for i, c := range v {
@@ -65,6 +71,8 @@ func (q *quantiser) dc(v []int32, b *block) {
 }
 
 // restore adds the block to dst; DC comes from dc if first is 1.
+//
+//go:norace
 func (q *quantiser) restore(b *block, first int, dc int32, dst []byte, stride int) {
 	mask := b.mask
 	if first == 0 && mask&1 != 0 {
@@ -86,6 +94,8 @@ func (q *quantiser) restore(b *block, first int, dc int32, dst []byte, stride in
 }
 
 // expand returns the levels of a DC block in scan order, zeros included.
+//
+//go:norace
 func (b *block) expand(n int) (v [16]int32) {
 	for i := range n {
 		if b.mask>>i&1 != 0 {

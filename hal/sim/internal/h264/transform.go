@@ -16,17 +16,22 @@ const (
 // or left and right of Cb, left and right of Cr.
 var laneShift = [4]uint{0, 32, 16, 48}
 
+//go:norace
 func (x *lanes) at(p int, shift uint) int32 {
 	return int32(uint16(x[p]>>shift)) - 0x8000
 }
 
+//go:norace
 func spread(lo, hi uint64, sh uint) uint64 {
 	return lo>>sh&laneBytes | hi>>sh&laneBytes<<16
 }
 
+//go:norace
 func load(b []byte) uint64 { return binary.LittleEndian.Uint64(b) }
 
 // luma transforms src-pred of 16x4 pixels.
+//
+//go:norace
 func (x *lanes) luma(src, pred []byte, stride int) {
 	for y := range 4 {
 		s, p := src[y*stride:][:16], pred[y*stride:][:16]
@@ -36,6 +41,8 @@ func (x *lanes) luma(src, pred []byte, stride int) {
 }
 
 // chroma transforms src-pred of 8x4 pixels of both planes.
+//
+//go:norace
 func (x *lanes) chroma(srcB, srcR, predB, predR []byte, stride int) {
 	for y := range 4 {
 		o := y * stride
@@ -44,6 +51,7 @@ func (x *lanes) chroma(srcB, srcR, predB, predR []byte, stride int) {
 	x.columns()
 }
 
+//go:norace
 func (x *lanes) row(i int, s0, s1, p0, p1 uint64) {
 	r0 := spread(s0, s1, 0) - spread(p0, p1, 0)
 	r1 := spread(s0, s1, 8) - spread(p0, p1, 8)
@@ -53,6 +61,7 @@ func (x *lanes) row(i int, s0, s1, p0, p1 uint64) {
 	x[i&12], x[i&12+1], x[i&12+2], x[i&12+3] = a+b, 2*c+d, a-b, c-2*d
 }
 
+//go:norace
 func (x *lanes) columns() {
 	for i := range 4 {
 		a, b, c, d := x[i]+x[i+12], x[i+4]+x[i+8], x[i]-x[i+12], x[i+4]-x[i+8]
@@ -61,6 +70,8 @@ func (x *lanes) columns() {
 }
 
 // inverse adds the inverse transform of b (8.5.12) to dst.
+//
+//go:norace
 func inverse(b *[16]int32, dst []byte, stride int) {
 	for i := 0; i < 16; i += 4 {
 		a, c := b[i]+b[i+2], b[i]-b[i+2]
@@ -79,6 +90,8 @@ func inverse(b *[16]int32, dst []byte, stride int) {
 }
 
 // inverseDC is inverse for a block of which only DC is left.
+//
+//go:norace
 func inverseDC(dc int32, dst []byte, stride int) {
 	v := (dc + 32) >> 6
 	if v == 0 {
@@ -90,6 +103,7 @@ func inverseDC(dc int32, dst []byte, stride int) {
 	}
 }
 
+//go:norace
 func clip(v int32) byte {
 	if uint32(v) > 255 {
 		return byte(^(v >> 31))
@@ -98,6 +112,8 @@ func clip(v int32) byte {
 }
 
 // hadamard transforms 4x4 DC coefficients, in both directions alike.
+//
+//go:norace
 func hadamard(b *[16]int32) {
 	for i := 0; i < 16; i += 4 {
 		a, c, d, f := b[i]+b[i+3], b[i+1]+b[i+2], b[i]-b[i+3], b[i+1]-b[i+2]
@@ -110,6 +126,8 @@ func hadamard(b *[16]int32) {
 }
 
 // hadamard2 is that of the 2x2 chroma DC coefficients.
+//
+//go:norace
 func hadamard2(c [4]int32) [4]int32 {
 	a, b, d, e := c[0]+c[1], c[0]-c[1], c[2]+c[3], c[2]-c[3]
 	return [4]int32{a + d, b + e, a - d, b - e}
