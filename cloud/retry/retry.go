@@ -22,11 +22,11 @@ func (b *Backoff) Next() time.Duration {
 	if b.Min <= 0 {
 		b.Min = time.Second
 	}
-	if b.Max < b.Min {
-		b.Max = max(b.Min, 5*time.Minute)
+	if b.Max <= 0 {
+		b.Max = 5 * time.Minute
 	}
 	if b.span == 0 {
-		b.span = b.Min
+		b.span = min(b.Min, b.Max)
 	}
 	wait := rand.N(b.span)
 	b.span = min(2*b.span, b.Max)

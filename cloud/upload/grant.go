@@ -32,7 +32,7 @@ func parseHosts(list []string) (map[string]bool, error) {
 		if err != nil {
 			name, port = h, "443"
 		}
-		if name == "" || strings.ContainsAny(name, "/@?# ") || port == "" {
+		if _, err := strconv.ParseUint(port, 10, 16); err != nil || name == "" || strings.ContainsAny(name, "/@?# ") {
 			return nil, fmt.Errorf("upload: storage host %q is not of the form host or host:port", h)
 		}
 		hosts[strings.ToLower(net.JoinHostPort(name, port))] = true

@@ -109,7 +109,7 @@ func New(cfg Config) (*Uploader, error) {
 // Run uploads until ctx ends, then returns nil.
 func (u *Uploader) Run(ctx context.Context) error {
 	defer u.store.close()
-	b := retry.Backoff{Max: u.cfg.MaxWait}
+	b := retry.Backoff{Min: min(time.Second, u.cfg.MaxWait), Max: u.cfg.MaxWait}
 	for {
 		o, err := u.cfg.Spool.Next(ctx)
 		if err == nil {

@@ -1,0 +1,213 @@
+package upload
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"iid2secure.nl/camagent/cloud"
+	"iid2secure.nl/camagent/cloud/spool"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const (
+	serial = cloud.Serial("7K0000000000A2")
+	bindID = "00112233445566778899aabbccddeeff"
+)
+
+// fakeStore is an S3 server in which faults are one line: fault is asked first
+// and returns true if it has answered.
+type fakeStore struct {
+	*httptest.Server
+	mu      sync.Mutex
+	objects map[string][]byte
+	order   []string // keys as they were first stored
+	doubles int      // second stores under one key
+	fault   func(w http.ResponseWriter, r *http.Request, key string) bool
+}
+
+func newFakeStore(t *testing.T) *fakeStore {
+	s := &fakeStore{objects: map[string][]byte{}}
+	s.Server = httptest.NewUnstartedServer(http.HandlerFunc(s.serve))
+	s.Server.Config.ErrorLog = nil
+	s.Server.StartTLS()
+	t.Cleanup(s.Server.Close)
+	return s
+}
+
+func (s *fakeStore) roots() *x509.CertPool {
+	pool := x509.NewCertPool()
+	pool.AddCert(s.Certificate())
+	return pool
+}
+
+func (s *fakeStore) host() string { return strings.TrimPrefix(s.URL, "https://") }
+
+func (s *fakeStore) setFault(f func(w http.ResponseWriter, r *http.Request, key string) bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fault = f
+}
+
+func (s *fakeStore) serve(w http.ResponseWriter, r *http.Request) {
+	key := strings.TrimPrefix(r.URL.Path, "/clips/")
+	s.mu.Lock()
+	fault := s.fault
+	s.mu.Unlock()
+	if fault != nil && fault(w, r, key) {
+		return
+	}
+	if r.Method == http.MethodHead {
+		s.head(w, key)
+		return
+	}
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return
+	}
+	w.WriteHeader(s.put(key, body, r.Header))
+}
+
+func (s *fakeStore) put(key string, body []byte, h http.Header) int {
+	sum := sha256.Sum256(body)
+	if h.Get(headerSHA256) != base64.StdEncoding.EncodeToString(sum[:]) {
+		return http.StatusBadRequest
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.objects[key] != nil {
+		if h.Get("If-None-Match") == "*" {
+			return http.StatusPreconditionFailed
+		}
+		s.doubles++
+	}
+	s.objects[key] = body
+	s.order = append(s.order, key)
+	return http.StatusOK
+}
+
+func (s *fakeStore) head(w http.ResponseWriter, key string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	body, ok := s.objects[key]
+	if !ok {
+		w.WriteHeader(http.StatusNotFound)
+		return
+	}
+	sum := sha256.Sum256(body)
+	w.Header().Set(headerSHA256, base64.StdEncoding.EncodeToString(sum[:]))
+	w.Header().Set("Content-Length", fmt.Sprint(len(body)))
+}
+
+// grant is what an honest cloud says.
+func (s *fakeStore) grant(q cloud.GrantRequest) cloud.Grant {
+	raw, _ := hex.DecodeString(q.SHA256)
+	url := s.URL + "/clips/" + q.Key + "?X-Amz-Signature=00"
+	return cloud.Grant{
+		Put: cloud.Request{Method: "PUT", URL: url, Headers: map[string]string{
+			"If-None-Match": "*", "x-amz-checksum-sha256": base64.StdEncoding.EncodeToString(raw), "content-length": fmt.Sprint(q.Size)}},
+		Head: cloud.Request{Method: "HEAD", URL: url, Headers: map[string]string{"x-amz-checksum-mode": "ENABLED"}},
+	}
+}
+
+// rig is an uploader with a card and a cloud.
+type rig struct {
+	*Uploader
+	card  *spool.Spool
+	names []string
+}
+
+type askFunc func(q cloud.GrantRequest, g *cloud.Grant) error
+
+func newRig(t *testing.T, cfg Config, ask askFunc) *rig {
+	t.Helper()
+	card, err := spool.Open(filepath.Join(t.TempDir(), "card"), spool.Config{})
+	require.NoError(t, err)
+	t.Cleanup(func() { card.Close() })
+	cfg.Spool, cfg.Serial = card, serial
+	if cfg.Prefix == nil {
+		cfg.Prefix = func() (string, bool) { return bindID, true }
+	}
+	cfg.Ask = func(_ context.Context, kind string, body, answer any) error {
+		if kind != cloud.AskGrant {
+			return fmt.Errorf("kind %s", kind)
+		}
+		return ask(body.(cloud.GrantRequest), answer.(*cloud.Grant))
+	}
+	if cfg.MaxWait == 0 {
+		cfg.MaxWait = 20 * time.Millisecond
+	}
+	u, err := New(cfg)
+	require.NoError(t, err)
+	return &rig{Uploader: u, card: card}
+}
+
+// honest is a rig against the fake store.
+func honest(t *testing.T, s *fakeStore) *rig {
+	return newRig(t, Config{Hosts: []string{s.host()}, AllowPrivate: true, Roots: s.roots(), Stall: 400 * time.Millisecond},
+		func(q cloud.GrantRequest, g *cloud.Grant) error { *g = s.grant(q); return nil })
+}
+
+func (r *rig) clip(t *testing.T, i int, lane spool.Lane, size int) string {
+	t.Helper()
+	name := fmt.Sprintf("20260102T03%02d00.000Z-abcdefgh", i)
+	f, err := r.card.Create(name, lane)
+	require.NoError(t, err)
+	_, err = f.Write([]byte(strings.Repeat(string(rune('a'+i)), size)))
+	require.NoError(t, err)
+	_, err = f.Commit([]byte("manifest " + name))
+	require.NoError(t, err)
+	r.names = append(r.names, name)
+	return name
+}
+
+// start runs the uploader until the test ends.
+func (r *rig) start(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() { done <- r.Run(ctx) }()
+	t.Cleanup(func() { cancel(); require.NoError(t, <-done) })
+}
+
+func (r *rig) waitAll(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	for _, n := range r.names {
+		require.NoError(t, r.Wait(ctx, n), "last error: %v", r.Stats().LastError)
+	}
+}
+
+// checkStored finds every object once, whole, under its own key, and no other.
+func (s *fakeStore) checkStored(t *testing.T, r *rig) {
+	t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	require.Zero(t, s.doubles)
+	require.Len(t, s.objects, 2*len(r.names))
+	for _, n := range r.names {
+		key := cloud.ObjectKey(serial, bindID, n)
+		require.Equal(t, "manifest "+n, string(s.objects[key+".jws"]))
+		f, err := r.card.OpenPart(n + ".mp4.age")
+		require.NoError(t, err)
+		want, _ := io.ReadAll(f)
+		f.Close()
+		require.Equal(t, string(want), string(s.objects[key+".mp4.age"]))
+		require.False(t, r.card.Pending(n))
+	}
+}
