@@ -132,6 +132,7 @@ func (r *rig) start() {
 	require.NoError(t, err)
 	require.True(t, before == nil || !os.SameFile(before, now), "info.json was not written")
 	require.Equal(t, os.FileMode(0o600), now.Mode().Perm())
+	require.NotEmpty(t, r.info.Token)
 	ca, err := os.ReadFile(r.info.CA)
 	require.NoError(t, err)
 	r.roots = x509.NewCertPool()

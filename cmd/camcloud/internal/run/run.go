@@ -134,24 +134,30 @@ func (c *cloudlet) openStore() (err error) {
 	return c.openAccount()
 }
 
-// openAccount makes the development account, or finds its token where the
-// former start has left it.
+// openAccount makes the development account, or finds it where the former start
+// has left it.
 func (c *cloudlet) openAccount() error {
-	c.info.Account = c.cfg.Account
-	var old Info
-	if _, err := durable.ReadJSON(c.path(InfoFile), &old); err != nil {
+	var kept struct{ Account, Token string }
+	file := c.path("development-account.json")
+	if _, err := durable.ReadJSON(file, &kept); err != nil {
 		return err
 	}
-	if name, err := c.store.Accounts.Authenticate(cloud.NewSecret(old.Token)); err == nil && name == c.cfg.Account {
-		c.info.Token = old.Token
-		return nil
+	name, err := c.store.Accounts.Authenticate(cloud.NewSecret(kept.Token))
+	if err != nil || name != c.cfg.Account {
+		token, err := c.store.Accounts.Add(c.cfg.Account)
+		if errors.Is(err, store.ErrExists) {
+			return fmt.Errorf("%w, and its token is not in %s: leave out --account, or remove it with `camcloud account remove`", err, file)
+		}
+		if err != nil {
+			return err
+		}
+		kept.Account, kept.Token = c.cfg.Account, token.Reveal() // scripts need it, which is what the account is for
+		if err := durable.WriteJSON(file, kept); err != nil {
+			return err
+		}
 	}
-	token, err := c.store.Accounts.Add(c.cfg.Account)
-	if errors.Is(err, store.ErrExists) {
-		return fmt.Errorf("%w, and its token is not in %s: leave out --account, or remove it with `camcloud account remove`", err, c.path(InfoFile))
-	}
-	c.info.Token = token.Reveal() // scripts read it from info.json, which is what the account is for
-	return err
+	c.info.Account, c.info.Token = kept.Account, kept.Token
+	return nil
 }
 
 // openStorage connects to the bucket, and first runs a storage if one is wanted.

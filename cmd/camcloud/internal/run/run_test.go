@@ -375,6 +375,7 @@ func TestR8_RestartGoesOn(t *testing.T) {
 	r.wait(cam.client.Publish(cloud.TopicStatus(cam.id.Serial), 1, true, "online"))
 	old := r.info
 	r.end()
+	require.NoError(t, os.Remove(filepath.Join(r.cfg.Dir, InfoFile)))
 	r.cfg.MQTT.Address, r.cfg.HTTPS.Address = old.Broker, strings.TrimPrefix(old.API, "https://")
 	r.cfg.S3.Serve.Address = old.Storage
 	r.start()
@@ -458,4 +459,14 @@ func TestStartFailsInOneClearLine(t *testing.T) {
 		require.ErrorContains(t, err, c.want, name)
 		require.NotContains(t, err.Error(), "\n", name)
 	}
+}
+
+func TestDevelopmentAccountThatLostItsToken(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.end()
+	require.NoError(t, os.Remove(filepath.Join(r.cfg.Dir, "development-account.json")))
+	err := Run(t.Context(), r.cfg, zap.NewNop(), io.Discard)
+	require.ErrorIs(t, err, store.ErrExists)
+	require.ErrorContains(t, err, "camcloud account remove")
 }
