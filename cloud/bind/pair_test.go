@@ -308,6 +308,27 @@ func TestLostAndDoubledMessages(t *testing.T) {
 	}
 }
 
+func TestEveryMessageLostOnce(t *testing.T) {
+	in(t, func(t *testing.T, w *world) {
+		once := func() func(packet) []packet {
+			seen := map[string]bool{}
+			return func(p packet) []packet {
+				if k := string(p.msg); !seen[k] {
+					seen[k] = true
+					return nil
+				}
+				return []packet{p}
+			}
+		}
+		w.up, w.down = once(), once()
+		cam, err := w.do(w.request("phone"))
+		require.NoError(t, err)
+		require.NotEmpty(t, cam.Receipt)
+		require.Equal(t, 1, w.bound)
+		require.Len(t, w.store.Members(), 1)
+	})
+}
+
 func TestS1_RecordedPairingHasNoEffect(t *testing.T) {
 	in(t, func(t *testing.T, w *world) {
 		_, err := w.do(w.request("phone"))

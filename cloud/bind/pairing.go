@@ -136,7 +136,7 @@ func (p *Pairing) Open() bool {
 
 func (p *Pairing) isOpen() bool {
 	_, _, bound := p.store.Binding()
-	return !bound && time.Now().Before(p.until) && p.store.failures() < maxFailures
+	return !bound && time.Now().Before(p.until)
 }
 
 func (p *Pairing) open() {

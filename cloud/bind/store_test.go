@@ -101,6 +101,17 @@ func TestUnbindAndTheNextEpoch(t *testing.T) {
 	require.NotContains(t, string(b), ann.Recipient)
 }
 
+func TestS1_StoreBindsOnlyTheNextEpochOfAnUnboundCamera(t *testing.T) {
+	t.Parallel()
+	ann := someMember(t, "Ann", 0, cloud.Admin)
+	s, _, _ := boundStore(t, ann)
+	const id = "ff0102030405060708090a0b0c0d0e0f"
+	require.ErrorIs(t, s.bind(2, id, ann.Member, "", ""), ErrAlreadyBound)
+	require.NoError(t, s.Unbind())
+	require.ErrorIs(t, s.bind(2, id, ann.Member, "", ""), ErrAlreadyBound)
+	require.NoError(t, s.bind(3, id, ann.Member, "", ""))
+}
+
 func TestS8_FileIsPrivate(t *testing.T) {
 	t.Parallel()
 	_, dir, _ := boundStore(t, someMember(t, "Ann", 0, cloud.Admin))

@@ -197,14 +197,17 @@ func TestLateCopyDoesNotFailTheCall(t *testing.T) {
 		c := dial(t, n, "phone", ann)
 		defer c.Close()
 		var held []packet
-		n.up = func(p packet) []packet {
-			if held = append(held, p); len(held) < 5 {
-				return nil
-			}
-			return held
-		}
-		require.NoError(t, run(t, c, "echo", 1, nil))
-		require.Len(t, n.cam.log(), 1)
+		hold := func(p packet) []packet { held = append(held, p); return nil }
+		n.up = hold
+		got := make(chan error, 1)
+		go func() { got <- run(t, c, "held", nil, nil) }()
+		synctest.Wait()
+		require.Len(t, held, 1)
+		n.hook(nil)
+		require.NoError(t, run(t, c, "overtakes", nil, nil))
+		n.hook(func(p packet) []packet { return append(held, p) }) // its copy, after 3 s
+		require.NoError(t, <-got)
+		require.Equal(t, []string{"ann overtakes", "ann held"}, n.cam.log())
 	})
 }
 

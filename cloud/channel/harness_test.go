@@ -171,6 +171,13 @@ func pass(hook func(packet) []packet, p packet) []packet {
 	return hook(p)
 }
 
+// hook changes up while apps are sending.
+func (n *carrier) hook(up func(packet) []packet) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.up = up
+}
+
 func (n *carrier) app(client string) *app {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -90,6 +90,22 @@ func TestS1_RecordedMessagesHaveNoEffectInAnyState(t *testing.T) {
 	}
 }
 
+func TestS1_SessionsEndWithTheBinding(t *testing.T) {
+	bubble(t, func(t *testing.T, c *camera, ann identity.KeyPair) {
+		for i, next := range []func(){
+			func() { c.bind(2, "", false) }, func() { c.bind(3, "ff"+bindID1[2:], true) }, func() { c.bind(3, bindID1, true) },
+		} {
+			c.bind(1, bindID1, true)
+			r := c.open(t, "phone", ann, nil)
+			next()
+			r.do(r.cmd(fmt.Sprint(i), 1, "siren.on")) // ann's key is in the next roster too
+			synctest.Wait()
+			require.Empty(t, c.log(), "case %d", i)
+			require.Zero(t, c.srv.Sessions())
+		}
+	})
+}
+
 func TestS1_ReplayedFirstMessagesEvictNoSession(t *testing.T) {
 	bubble(t, func(t *testing.T, c *camera, ann identity.KeyPair) {
 		var recorded [][]byte
