@@ -84,7 +84,12 @@ func openWire(ctx context.Context, cfg wireConfig) (*wire, error) {
 		w.cut()
 		<-token.Done()
 	}
-	if err := token.Error(); err != nil {
+	err := token.Error()
+	if err == nil && ctx.Err() != nil { // both at once: the connection may be cut already
+		w.goodbye()
+		err = ctx.Err()
+	}
+	if err != nil {
 		w.cut()
 		return nil, w.connectError(ctx, err)
 	}
@@ -154,7 +159,8 @@ func (w *wire) reason() error {
 	return w.why
 }
 
-// cut ends the connection without a word; the broker then publishes the will.
+// cut closes the socket without a word. The library takes a close by its own
+// side for intended and does not end by it: goodbye must follow or come before.
 func (w *wire) cut() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
