@@ -58,9 +58,9 @@ func (c *ctl) clips(ctx context.Context, prefix string) error {
 		for _, l := range list {
 			note := ""
 			if !l.Complete {
-				note = "its manifest is not there yet"
+				note = "\tits manifest is not there yet"
 			}
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", l.Name, l.Time, bytesText(l.Size), note)
+			fmt.Fprintf(w, "%s\t%s\t%s%s\n", l.Name, l.Time, bytesText(l.Size), note)
 		}
 	})
 }

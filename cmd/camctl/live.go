@@ -14,15 +14,28 @@ import (
 )
 
 func (c *ctl) liveCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "live", Short: "Print the RTSP addresses of the live streams, with the credential that opens them",
-		Args: takes(0, 0, ""),
-		RunE: func(cmd *cobra.Command, _ []string) error { return c.live(cmd.Context()) },
+	var playIt bool
+	cmd := &cobra.Command{
+		Use: "live [STREAM]", Short: "Print the RTSP addresses of the live streams, with the credential that opens them",
+		Long: "Print the RTSP addresses of the live streams (main, sub), with the credential that opens them; " +
+			"or, with --play, show one (default: main) with ffplay, without the credential on any command line.",
+		Args: takes(0, 1, "one stream"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 && !slices.Contains(streamNames, args[0]) {
+				return usage("live: no stream %.20q: want main or sub", args[0])
+			}
+			if playIt && c.json {
+				return usage("live: --play prints nothing: without --json")
+			}
+			return c.live(cmd.Context(), append(args, "")[0], playIt)
+		},
 	}
+	cmd.Flags().BoolVar(&playIt, "play", false, "play the stream with ffplay")
+	return cmd
 }
 
 // live prints a credential: that is its purpose.
-func (c *ctl) live(ctx context.Context) error {
+func (c *ctl) live(ctx context.Context, stream string, playIt bool) error {
 	o, err := c.own(ctx)
 	if err != nil {
 		return err
@@ -31,9 +44,21 @@ func (c *ctl) live(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if playIt && stream == "" {
+		stream = streamNames[0]
+	}
+	if stream != "" {
+		if l.URLs[stream] == "" {
+			return fmt.Errorf("live: the camera has no stream %q", stream)
+		}
+		l.URLs = map[string]string{stream: l.URLs[stream]}
+	}
 	urls, err := liveURLs(l)
 	if err != nil {
 		return err
+	}
+	if playIt {
+		return play(ctx, player, o.camera.Label()+" "+stream, urls[stream], l.Password)
 	}
 	return c.show(urls, func(w io.Writer) {
 		for _, name := range slices.Sorted(maps.Keys(urls)) {
