@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -63,9 +64,9 @@ func pictures(t testing.TB) []hal.AccessUnit {
 }
 
 func encode(ffmpeg string) ([]hal.AccessUnit, error) {
-	out, err := exec.Command(ffmpeg, "-v", "error", "-f", "lavfi", "-i", "testsrc2=s=1280x720:r=25:d=4,noise=alls=12:allf=t",
+	out, err := exec.Command(ffmpeg, "-v", "error", "-f", "lavfi", "-i", "testsrc2=s=640x360:r=25:d=4,noise=alls=12:allf=t",
 		"-c:v", "libx264", "-preset", "ultrafast", "-profile:v", "high", "-coder", "1", "-g", "25", "-keyint_min", "25",
-		"-sc_threshold", "0", "-bf", "0", "-crf", "30", "-x264-params", "aud=1", "-pix_fmt", "yuv420p", "-f", "h264", "-").Output()
+		"-sc_threshold", "0", "-bf", "0", "-crf", "26", "-x264-params", "aud=1", "-pix_fmt", "yuv420p", "-f", "h264", "-").Output()
 	if err != nil {
 		return nil, err
 	}
@@ -165,6 +166,21 @@ func (r *rig) play() {
 			case <-ctx.Done():
 				return
 			}
+		}
+	})
+}
+
+// flood pushes the first pictures as fast as it can until quiet.
+func (r *rig) flood() {
+	units := pictures(r.t)[:5]
+	ctx, cancel := context.WithCancel(context.Background())
+	r.stop, r.start = cancel, time.Now()
+	r.over.Go(func() {
+		for n := 0; ctx.Err() == nil; n++ {
+			u := units[n%len(units)]
+			u.Time = time.Now()
+			r.stream.PushVideo(u)
+			runtime.Gosched()
 		}
 	})
 }

@@ -298,9 +298,9 @@ func fromNTP(v uint64) time.Time {
 func TestM2_ConnectionIsGoodAfterTeardown(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)
-	r.play()
+	r.flood()
 	c := r.raw()
-	for range 5 {
+	for range 20 {
 		c.session, c.sender = "", nil
 		c.play()
 		for p, i := c.pictures(), 0; i < 3; i++ {
