@@ -20,6 +20,8 @@ const (
 	keyWeight    = 8    // a key frame may take as much as so many others
 	contentShare = 0.5  // of a frame's budget, before grain
 	grainShare   = 0.35 // of all macroblocks, at most, each frame
+	worthGrain   = 24   // bits of a macroblock below which grain vanishes in quantisation
+	finer        = 12   // steps, at most, that a picture's parameter is below its key frame's
 	horizon      = 8    // frames, at least, over which an excess is made good
 )
 
@@ -69,11 +71,17 @@ func (r *Rate) Plan(key bool, since int) (qp, grain int) {
 	want := budget - r.excess/float64(left)
 	want = min(max(want, budget/8), 3*budget)
 	ideal := parameter(r.content, want*contentShare)
+	if r.grain*gain(ideal) < worthGrain {
+		ideal = parameter(r.content, want) // grain would vanish: all for what moves
+	}
 	r.qp += min(max(ideal-r.qp, -2), 2)
-	r.qp = min(max(r.qp, r.keyQP-4, MinQP), MaxQP)
+	r.qp = min(max(r.qp, r.keyQP-finer, MinQP), MaxQP)
 	rest := want - r.content*gain(r.qp)
-	grain = int(rest / max(r.grain*gain(r.qp), 12))
-	return r.qp, min(max(grain, 0), r.maxGrain)
+	each := r.grain * gain(r.qp)
+	if each < worthGrain/2 {
+		return r.qp, 0
+	}
+	return r.qp, min(max(int(rest/each), 0), r.maxGrain)
 }
 
 // Done learns from the coded picture; grain is how many macroblocks got some.
