@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"testing"
 
@@ -93,7 +94,7 @@ func TestM13_NoStripIsNotANumber(t *testing.T) {
 			t.Errorf("noise: reads %d", n)
 		}
 	}
-	for _, c := range [][4]int{{0, 0, 0, 0}, {100, 640, 640, 360}, {len(y), 639, 640, 360}, {len(y), 640, 640, 361}, {len(y), -640, 640, -360}, {len(y), 1 << 62, 640, 1 << 62}} {
+	for _, c := range [][4]int{{0, 0, 0, 0}, {100, 640, 640, 360}, {len(y), 639, 640, 360}, {len(y), 640, 640, 361}, {len(y), -640, 640, -360}, {len(y), math.MaxInt, 640, math.MaxInt}} {
 		if _, ok := ReadStrip(y[:c[0]], c[1], c[2], c[3]); ok {
 			t.Errorf("%v: read", c)
 		}
