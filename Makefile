@@ -5,7 +5,7 @@ GO        ?= go
 RUN       ?= $(CURDIR)/.run
 BIN       := $(CURDIR)/bin
 VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
-LDFLAGS   := -s -w -X iid2secure.nl/camagent/agent.Version=$(VERSION)
+LDFLAGS   := -s -w -X iid2secure.nl/camagent/cloud.Version=$(VERSION)
 BUILD     := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
 export VERSITYGW := $(BIN)/versitygw
 

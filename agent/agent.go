@@ -36,9 +36,6 @@ import (
 	"iid2secure.nl/camagent/media/rtsp"
 )
 
-// Version of the program, set when it is built.
-var Version = "unknown"
-
 // Agent is one camera at work. Make it with New, then call Run once.
 type Agent struct {
 	cfg     config.Config

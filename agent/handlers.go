@@ -44,7 +44,7 @@ func (a *Agent) statusGet(context.Context, string, command.None) (command.Status
 	card := a.card.Stats()
 	up := a.uploadStats()
 	return command.Status{
-		Version: Version, Uptime: a.uptime().Milliseconds(), Time: time.Now().UTC().Format(time.RFC3339Nano),
+		Version: cloud.Version, Uptime: a.uptime().Milliseconds(), Time: time.Now().UTC().Format(time.RFC3339Nano),
 		Board: a.board.Info(), Capabilities: hal.Capabilities(a.board),
 		Streams:    a.streamStatus(),
 		Viewers:    a.viewers(),

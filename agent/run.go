@@ -10,6 +10,8 @@ import (
 
 	"github.com/thejerf/suture/v4"
 	"go.uber.org/zap"
+
+	"iid2secure.nl/camagent/cloud"
 )
 
 // service gives a component a name for the supervisor.
@@ -70,7 +72,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	for _, s := range a.services() {
 		sup.Add(s)
 	}
-	a.log.Info("camera starts", zap.String("version", Version), zap.Stringer("serial", a.id.Serial),
+	a.log.Info("camera starts", zap.String("version", cloud.Version), zap.Stringer("serial", a.id.Serial),
 		zap.String("board", a.board.Info().Board), zap.Bool("bound", a.Bound()))
 	err := sup.Serve(ctx)
 	a.camera.forget()

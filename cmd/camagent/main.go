@@ -8,20 +8,28 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"strings"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
 	"iid2secure.nl/camagent/agent"
+	"iid2secure.nl/camagent/cloud"
 	"iid2secure.nl/camagent/config"
 )
 
 // usageError marks a wrong command line: exit code 2.
 type usageError struct{ error }
 
+// gcPercent keeps the heap within a quarter of what lives: a camera has little
+// memory, and little garbage to collect.
+const gcPercent = 25
+
 func main() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	cmd := root()
@@ -127,7 +135,7 @@ func run(cmd *cobra.Command, _ []string) error {
 
 func versionCommand() *cobra.Command {
 	return &cobra.Command{Use: "version", Short: "Print the version", RunE: func(cmd *cobra.Command, _ []string) error {
-		_, err := fmt.Fprintln(cmd.OutOrStdout(), "camagent "+strings.TrimSpace(agent.Version))
+		_, err := fmt.Fprintln(cmd.OutOrStdout(), "camagent "+cloud.Version)
 		return err
 	}}
 }

@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"runtime/debug"
 
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
 
+	"iid2secure.nl/camagent/cloud"
 	"iid2secure.nl/camagent/cmd/camcloud/internal/conf"
 	"iid2secure.nl/camagent/cmd/camcloud/internal/run"
 	"iid2secure.nl/camagent/cmd/camcloud/internal/store"
@@ -141,11 +141,7 @@ func versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			version := "unknown"
-			if info, ok := debug.ReadBuildInfo(); ok {
-				version = info.Main.Version
-			}
-			_, err := fmt.Fprintln(cmd.OutOrStdout(), "camcloud", version)
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), "camcloud", cloud.Version)
 			return err
 		},
 	}

@@ -1,0 +1,4 @@
+package cloud
+
+// Version is that of all programs, set when they are built (-ldflags -X).
+var Version = "unknown"
