@@ -55,7 +55,7 @@ func build(ctx context.Context, bin string) error {
 		return err
 	}
 	tmp := bin + ".new"
-	cmd := exec.CommandContext(ctx, "go", "build", "-C", tools, "-trimpath", "-o", tmp, "github.com/versity/versitygw/cmd/versitygw")
+	cmd := exec.CommandContext(ctx, "go", "build", "-C", tools, "-o", tmp, "github.com/versity/versitygw/cmd/versitygw")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("building the s3 server: %w: %.500s", err, out)
 	}
