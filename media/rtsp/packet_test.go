@@ -223,8 +223,8 @@ func TestS5_OddSoundIsLeftOut(t *testing.T) {
 func TestM2_NTPTimeHasABinaryFraction(t *testing.T) {
 	t.Parallel()
 	v := ntpTime(time.Unix(1, 500_000_000))
-	require.EqualValues(t, 2208988801, v>>32)
-	require.EqualValues(t, 1<<31, v&0xffffffff)
+	require.Equal(t, uint64(2208988801), v>>32)
+	require.Equal(t, uint64(1<<31), v&0xffffffff)
 	now := time.Now()
 	require.WithinDuration(t, now, fromNTP(ntpTime(now)), time.Microsecond)
 }
