@@ -287,7 +287,8 @@ func (a *Agent) record(ctx context.Context) error {
 		return fmt.Errorf("record.stream: the board has no stream %q", a.cfg.Record.Stream)
 	}
 	return a.camera.recording.serve(ctx, func(ctx context.Context) error {
-		cfg := clip.Config{Length: a.cfg.Record.ClipLength, Log: a.log.Named("record")}
+		cfg := clip.Config{Length: a.cfg.Record.ClipLength, Log: a.log.Named("record"),
+			WantKeyframe: func() { a.camera.requestKey(ctx, stream.Name) }}
 		return clip.New(stream, a.clips, cfg).Run(ctx)
 	})
 }

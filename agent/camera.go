@@ -238,9 +238,11 @@ func (c *camera) pumpOnce(ctx context.Context, i int, up func()) error {
 		if err != nil {
 			return err
 		}
-		if n == goodFrames {
+		switch n {
+		case 0:
+			st.SetConfig(vs.Config()) // some devices know only now
+		case goodFrames:
 			up()
-			st.SetConfig(vs.Config())
 		}
 		au.Seq += first
 		c.frames[i].Store(au.Seq + 1)

@@ -94,19 +94,3 @@ func (s *Stream) remember(au *hal.AccessUnit) {
 func (s *Stream) PushAudio(f hal.AudioFrame) {
 	s.Ring.Push(Sample{Kind: Audio, Data: f.Data, Samples: f.Samples, Format: s.Audio(), Time: f.Time})
 }
-
-// PumpVideo moves frames from an open stream of the board into s until either
-// ends; offset is added to the frame numbers, so that they rise across restarts.
-// It returns the number that follows the last frame.
-func (s *Stream) PumpVideo(ctx context.Context, from hal.VideoStream, offset uint64) (uint64, error) {
-	next := offset
-	for {
-		au, err := from.Next(ctx)
-		if err != nil {
-			return next, err
-		}
-		au.Seq += offset
-		next = au.Seq + 1
-		s.PushVideo(au)
-	}
-}

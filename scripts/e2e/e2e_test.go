@@ -191,7 +191,7 @@ func liveOf(t *testing.T, s *stack.Stack) map[string]string {
 func decodeClips(t *testing.T, clips []clipFile) (all []seen) {
 	t.Helper()
 	for i, c := range clips {
-		list, err := decode(t.Context(), nil, "-i", c.path)
+		list, err := decode(t.Context(), nil, "-guess_layout_max", "0", "-i", c.path)
 		if err != nil {
 			t.Fatalf("%s: %v", c.Name, err)
 		}
@@ -210,7 +210,7 @@ func decodeClips(t *testing.T, clips []clipFile) (all []seen) {
 func checkSound(t *testing.T, clips []clipFile) {
 	t.Helper()
 	c := clips[len(clips)-2]
-	list, err := decode(t.Context(), nil, "-i", c.path)
+	list, err := decode(t.Context(), nil, "-guess_layout_max", "0", "-i", c.path)
 	if err != nil {
 		t.Fatal(err)
 	}
