@@ -182,7 +182,7 @@ func TestAsk(t *testing.T) {
 	require.ErrorIs(t, d.Send("anna", []byte("x")), ErrOffline)
 	require.ErrorIs(t, d.PublishEvent(limit(t), []byte("x")), ErrOffline)
 	require.EqualValues(t, 1, d.Stats().OutboxDropped)
-	require.ErrorIs(t, d.Stats().LastError, ErrOffline)
+	eventually(t, func() bool { return errors.Is(d.Stats().LastError, ErrOffline) })
 }
 
 func TestR8_BrokerComesBack(t *testing.T) {
