@@ -60,22 +60,14 @@ func record(s *Spool, h *history, i int) bool {
 	if err != nil {
 		return false
 	}
-	for part := range bytes.SplitSeq(clip, []byte("7")) {
-		if _, err := f.Write(part); err != nil {
+	for rest := clip; len(rest) > 0; rest = rest[min(len(rest), 150):] {
+		if _, err := f.Write(rest[:min(len(rest), 150)]); err != nil {
 			return false
 		}
-		if f.Sync() != nil {
+		if len(rest) > 150 && f.Sync() != nil { // the last bytes are Commit's to sync
 			return false
-		}
-		clip = clip[len(part):]
-		if len(clip) > 0 {
-			if _, err := f.Write(clip[:1]); err != nil {
-				return false
-			}
-			clip = clip[1:]
 		}
 	}
-	clip, _ = clipBytes(i)
 	h.started[nameAt(i)+extClip], h.started[nameAt(i)+extManifest] = clip, manifest
 	if _, err = f.Commit(manifest); err != nil {
 		return false
