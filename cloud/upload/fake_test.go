@@ -41,7 +41,7 @@ type fakeStore struct {
 	fault   func(w http.ResponseWriter, r *http.Request, key string) bool
 }
 
-func newFakeStore(t *testing.T) *fakeStore {
+func newFakeStore(t testing.TB) *fakeStore {
 	s := &fakeStore{objects: map[string][]byte{}}
 	s.Server = httptest.NewUnstartedServer(http.HandlerFunc(s.serve))
 	s.Server.Config.ErrorLog = nil
@@ -134,7 +134,7 @@ type rig struct {
 
 type askFunc func(q cloud.GrantRequest, g *cloud.Grant) error
 
-func newRig(t *testing.T, cfg Config, ask askFunc) *rig {
+func newRig(t testing.TB, cfg Config, ask askFunc) *rig {
 	t.Helper()
 	card, err := spool.Open(filepath.Join(t.TempDir(), "card"), spool.Config{})
 	require.NoError(t, err)
@@ -158,7 +158,7 @@ func newRig(t *testing.T, cfg Config, ask askFunc) *rig {
 }
 
 // honest is a rig against the fake store.
-func honest(t *testing.T, s *fakeStore) *rig {
+func honest(t testing.TB, s *fakeStore) *rig {
 	return newRig(t, Config{Hosts: []string{s.host()}, AllowPrivate: true, Roots: s.roots(), Stall: 400 * time.Millisecond},
 		func(q cloud.GrantRequest, g *cloud.Grant) error { *g = s.grant(q); return nil })
 }
