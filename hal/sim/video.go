@@ -10,7 +10,7 @@ import (
 )
 
 // MaxBehind is how many frames, of picture or sound, a late reader still gets.
-const MaxBehind = 5
+const MaxBehind = 25
 
 // video is one running stream. Next owns what is below "reader's".
 type video struct {
