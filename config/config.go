@@ -94,7 +94,7 @@ func Default() Config {
 		StateDir: "/var/lib/camagent",
 		Board:    "sim",
 		Sim:      Sim{Title: "simulated camera"},
-		Ring:     Ring{MainKB: 2048, SubKB: 768},
+		Ring:     Ring{MainKB: 1536, SubKB: 384},
 		RTSP:     RTSP{Address: ":8554", UDP: true, MaxViewers: 100},
 		Record:   Record{Stream: "main", ClipLength: 60 * time.Second},
 		Card:     Card{Dir: "/var/lib/camagent/card", LimitMB: 1024},

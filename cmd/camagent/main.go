@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -22,9 +23,13 @@ import (
 // usageError marks a wrong command line: exit code 2.
 type usageError struct{ error }
 
-// gcPercent keeps the heap within a quarter of what lives: a camera has little
-// memory, and little garbage to collect.
-const gcPercent = 25
+// A camera has little memory, and little garbage: what lives is mostly frames,
+// which the collector need not look into. So the heap may be tight, and what
+// only the start needed is given back once it is over.
+const (
+	gcPercent = 10
+	startOver = 5 * time.Second
+)
 
 func main() {
 	if os.Getenv("GOGC") == "" {
@@ -130,6 +135,7 @@ func run(cmd *cobra.Command, _ []string) error {
 			return err
 		}
 	}
+	defer time.AfterFunc(startOver, debug.FreeOSMemory).Stop()
 	return a.Run(cmd.Context())
 }
 

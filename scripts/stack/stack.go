@@ -117,6 +117,9 @@ func modified(file string) time.Time {
 // CameraConfig is the camera's configuration file.
 func (s *Stack) CameraConfig() string { return s.Path("camagent.yaml") }
 
+// Configure replaces Options.Camera, for the next start.
+func (s *Stack) Configure(camera map[string]any) { s.opt.Camera = camera }
+
 // StartCamera writes the camera's configuration and runs it.
 func (s *Stack) StartCamera() error {
 	address := s.opt.RTSP
