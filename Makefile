@@ -9,7 +9,7 @@ LDFLAGS   := -s -w -X iid2secure.nl/camagent/cloud.Version=$(VERSION)
 BUILD     := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
 export VERSITYGW := $(BIN)/versitygw
 
-.PHONY: build run test unit e2e cross bench fuzz fmt lint tools clean
+.PHONY: build run test unit e2e cross bench fuzz fmt lint docs tools clean
 
 build: ## bin/camagent, bin/camctl, bin/camcloud
 	$(BUILD) -o $(BIN)/ ./cmd/...
@@ -51,6 +51,10 @@ cross: ## stripped binaries for all cameras, in bin/<platform>, with their sizes
 	  GOOS=$$os GOARCH=$$arch GOARM=$$arm GOMIPS=softfloat $(BUILD) -o $$dir/ ./cmd/camagent ./cmd/camctl; \
 	  ls -l $$dir | awk -v p="$$os-$$arch$${arm:+v$$arm}" 'NR>1 {printf "%-14s %-9s %6.2f MB\n", p, $$9, $$5/1e6}'; \
 	done
+
+docs: ## the pages that are made from the code
+	$(GO) run ./scripts/requirements
+	$(GO) test ./cloud/api -run OpenAPI -update >/dev/null
 
 fmt:
 	gofmt -w $$(git ls-files '*.go')

@@ -135,7 +135,7 @@ func checkClip(t *testing.T, s *stack.Stack, objects string, c clipFile) {
 	}
 }
 
-func TestM1_M2_M3_M4_P5_SimulatedCameraEndToEnd(t *testing.T) {
+func TestM1_M2_M3_M4_P1_P5_SimulatedCameraEndToEnd(t *testing.T) {
 	st, args := startStorage(t)
 	opt := withStorage(st, args)
 	capture := filepath.Join(t.TempDir(), "mqtt.bin")
