@@ -161,7 +161,7 @@ func (a *Agent) openCloud() (err error) {
 	a.link, err = link.NewDevice(link.DeviceConfig{
 		Broker: a.cfg.Cloud.Broker, Serial: a.id.Serial, Presence: a.presenceStatement,
 		TLS:      &tls.Config{Certificates: []tls.Certificate{a.id.TLS}, RootCAs: roots},
-		OnChange: func(err error) { a.health.report("broker", err) }, Log: a.log.Named("link"),
+		OnChange: a.linkChanged, Log: a.log.Named("link"),
 	})
 	if err != nil {
 		return err
@@ -194,6 +194,14 @@ func (a *Agent) roots() (*x509.CertPool, error) {
 		return nil, fmt.Errorf("cloud.roots_file: %s holds no PEM certificate", file)
 	}
 	return pool, nil
+}
+
+// linkChanged is told of every connect (nil) and of the end of every connection.
+func (a *Agent) linkChanged(err error) {
+	a.health.report("broker", err)
+	if err == nil {
+		a.uploader.Kick() // what waited for grants need not wait longer
+	}
 }
 
 func (a *Agent) uptime() time.Duration { return time.Since(a.started) }
@@ -260,7 +268,7 @@ func (a *Agent) serveRTSP(ctx context.Context) error {
 			defer cancel()
 			s := rtsp.New(rtsp.Config{Address: a.cfg.RTSP.Address, UDP: a.cfg.RTSP.UDP,
 				MaxViewers: a.cfg.RTSP.MaxViewers, Log: a.log.Named("rtsp")},
-				a.streams, a.binding.Credential, func(stream string) { a.camera.requestKey(ctx, stream) })
+				a.streams, a.binding.Credential, a.camera.wantKey)
 			go func() {
 				select {
 				case <-s.Ready():
@@ -288,7 +296,7 @@ func (a *Agent) record(ctx context.Context) error {
 	}
 	return a.camera.recording.serve(ctx, func(ctx context.Context) error {
 		cfg := clip.Config{Length: a.cfg.Record.ClipLength, Log: a.log.Named("record"),
-			WantKeyframe: func() { a.camera.requestKey(ctx, stream.Name) }}
+			WantKeyframe: func() { a.camera.wantKey(stream.Name) }}
 		return clip.New(stream, a.clips, cfg).Run(ctx)
 	})
 }

@@ -26,6 +26,7 @@ type camera struct {
 	health   *health
 	settings *settingsFile
 	work     chan func()
+	keys     chan string // streams of which viewers want a key frame
 
 	bound, recording, microphone *gate
 	frames                       []atomic.Uint64 // next frame number, by stream
@@ -37,7 +38,7 @@ type camera struct {
 func newCamera(board hal.Board, streams []*media.Stream, settings *settingsFile, h *health, log *zap.Logger) *camera {
 	return &camera{
 		board: board, streams: streams, settings: settings, health: h, log: log,
-		work:  make(chan func()),
+		work: make(chan func()), keys: make(chan string, 4),
 		bound: newGate(), recording: newGate(), microphone: newGate(),
 		frames: make([]atomic.Uint64, len(streams)), running: make([]atomic.Bool, len(streams)),
 		lastKey: make([]time.Time, len(streams)),
@@ -50,6 +51,10 @@ func (c *camera) run(ctx context.Context) error {
 		select {
 		case f := <-c.work:
 			f()
+		case stream := <-c.keys:
+			if i, err := c.index(stream); err == nil {
+				c.health.report("keyframe", c.key(i))
+			}
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -151,23 +156,40 @@ func (c *camera) observed() command.Settings {
 	return s
 }
 
-// requestKey asks the board for a key frame, at most once a second a stream.
+// wantKey asks for a key frame for a viewer or the recorder, and never blocks:
+// with several waiting already, one is on its way.
+func (c *camera) wantKey(stream string) {
+	select {
+	case c.keys <- stream:
+	default:
+	}
+}
+
+// requestKey asks for a key frame for a member.
 func (c *camera) requestKey(ctx context.Context, stream string) error {
-	k, ok := c.board.(hal.KeyframeRequester)
-	if !ok {
+	if _, ok := c.board.(hal.KeyframeRequester); !ok {
 		return cloud.Refuse(cloud.CodeUnable, "keyframe: this board can't make one on request")
 	}
 	i, err := c.index(stream)
 	if err != nil {
 		return err
 	}
-	return c.do(ctx, func() error {
-		if time.Since(c.lastKey[i]) < time.Second {
-			return nil // one is on its way or has just been
-		}
-		c.lastKey[i] = time.Now()
-		return k.RequestKeyframe(stream)
-	})
+	return c.do(ctx, func() error { return c.key(i) })
+}
+
+// key makes the board begin a GOP, at most once a second a stream; on the
+// actor's goroutine. A board that can't, and a stream that is not open, do
+// without: their next key frame comes by itself.
+func (c *camera) key(i int) error {
+	k, ok := c.board.(hal.KeyframeRequester)
+	if !ok || time.Since(c.lastKey[i]) < time.Second {
+		return nil
+	}
+	c.lastKey[i] = time.Now()
+	if err := k.RequestKeyframe(c.streams[i].Name); !errors.Is(err, hal.ErrClosed) {
+		return err
+	}
+	return nil
 }
 
 // snapshot takes a JPEG.
