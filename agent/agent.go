@@ -237,11 +237,18 @@ func (a *Agent) Bound() bool {
 	return bound
 }
 
+// uploadStats tells the backlog, and raises what keeps it from being sent.
 func (a *Agent) uploadStats() command.UploadStatus {
 	card := a.card.Stats()
 	out := command.UploadStatus{Pending: card.Pending, Bytes: card.PendingBytes}
 	if a.uploader != nil {
-		out.Done = a.uploader.Stats().Confirmed
+		up := a.uploader.Stats()
+		out.Done = up.Confirmed
+		err := up.LastError
+		if errors.Is(err, link.ErrOffline) {
+			err = nil // the condition "broker" says that already
+		}
+		a.health.report("storage", err)
 	}
 	return out
 }
