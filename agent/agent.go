@@ -7,14 +7,11 @@ package agent
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -26,7 +23,6 @@ import (
 	"iid2secure.nl/camagent/cloud/channel"
 	"iid2secure.nl/camagent/cloud/identity"
 	"iid2secure.nl/camagent/cloud/link"
-	"iid2secure.nl/camagent/cloud/seal"
 	"iid2secure.nl/camagent/cloud/spool"
 	"iid2secure.nl/camagent/cloud/upload"
 	"iid2secure.nl/camagent/config"
@@ -149,83 +145,11 @@ func (a *Agent) openCamera() error {
 	return nil
 }
 
-// openCloud prepares the link, if a broker is configured.
-func (a *Agent) openCloud() (err error) {
-	if a.cfg.Cloud.Broker == "" {
-		return nil
-	}
-	roots, err := a.roots()
-	if err != nil {
-		return err
-	}
-	a.link, err = link.NewDevice(link.DeviceConfig{
-		Broker: a.cfg.Cloud.Broker, Serial: a.id.Serial, Presence: a.presenceStatement,
-		TLS:      &tls.Config{Certificates: []tls.Certificate{a.id.TLS}, RootCAs: roots},
-		OnChange: a.linkChanged, Log: a.log.Named("link"),
-	})
-	if err != nil {
-		return err
-	}
-	send := func(client string, msg []byte) { a.link.Send(client, msg) }
-	a.pairing = bind.NewPairing(a.binding, bind.PairingConfig{Send: send, Window: a.cfg.Pairing.Window, Log: a.log.Named("pairing")})
-	a.sessions = channel.NewServer(channel.ServerConfig{
-		Serial: a.id.Serial, Static: a.id.Noise, Binding: a.binding.Binding, Member: a.binding.Member,
-		Uptime: a.uptime, Execute: a.execute, Send: send, Log: a.log.Named("sessions"),
-	})
-	a.uploader, err = upload.New(upload.Config{
-		Spool: a.card, Ask: a.link.Ask, Serial: a.id.Serial, Prefix: a.bindID,
-		Hosts: a.cfg.Cloud.StorageHosts, AllowPrivate: a.cfg.Cloud.AllowPrivate, Roots: roots, Log: a.log.Named("upload"),
-	})
-	return err
-}
-
-// roots is the pool by which broker and storage are trusted: of its own, never the system's, unless none is configured.
-func (a *Agent) roots() (*x509.CertPool, error) {
-	file := a.cfg.Cloud.RootsFile
-	if file == "" {
-		return x509.SystemCertPool()
-	}
-	pem, err := os.ReadFile(file)
-	if err != nil {
-		return nil, fmt.Errorf("cloud.roots_file: %w", err)
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("cloud.roots_file: %s holds no PEM certificate", file)
-	}
-	return pool, nil
-}
-
-// linkChanged is told of every connect (nil) and of the end of every connection.
-func (a *Agent) linkChanged(err error) {
-	a.health.report("broker", err)
-	if err == nil {
-		a.uploader.Kick() // what waited for grants need not wait longer
-	}
-}
-
 func (a *Agent) uptime() time.Duration { return time.Since(a.started) }
 
 func (a *Agent) bindID() (string, bool) {
 	_, id, bound := a.binding.Binding()
 	return id, bound
-}
-
-// presenceStatement signs that the camera is there; an unbound one says nothing.
-func (a *Agent) presenceStatement(online bool) []byte {
-	epoch, bindID, bound := a.binding.Binding()
-	if !bound {
-		return nil
-	}
-	token, err := seal.Sign(cloud.TypPresence, a.id.Signing, cloud.Presence{
-		Statement: cloud.Statement{V: 1, Serial: a.id.Serial, Epoch: epoch, BindID: bindID},
-		Online:    online, Sequence: a.presence.Add(1),
-	})
-	if err != nil {
-		a.log.Error("presence", zap.Error(err))
-		return nil
-	}
-	return []byte(token)
 }
 
 // Identity is the device's, for showing its QR.
@@ -235,22 +159,6 @@ func (a *Agent) Identity() *identity.Identity { return a.id }
 func (a *Agent) Bound() bool {
 	_, _, bound := a.binding.Binding()
 	return bound
-}
-
-// uploadStats tells the backlog, and raises what keeps it from being sent.
-func (a *Agent) uploadStats() command.UploadStatus {
-	card := a.card.Stats()
-	out := command.UploadStatus{Pending: card.Pending, Bytes: card.PendingBytes}
-	if a.uploader != nil {
-		up := a.uploader.Stats()
-		out.Done = up.Confirmed
-		err := up.LastError
-		if errors.Is(err, link.ErrOffline) {
-			err = nil // the condition "broker" says that already
-		}
-		a.health.report("storage", err)
-	}
-	return out
 }
 
 func (a *Agent) viewers() int {
@@ -306,88 +214,4 @@ func (a *Agent) record(ctx context.Context) error {
 			WantKeyframe: func() { a.camera.wantKey(stream.Name) }}
 		return clip.New(stream, a.clips, cfg).Run(ctx)
 	})
-}
-
-// dispatch hands messages from apps to pairing and sessions, one at a time.
-func (a *Agent) dispatch(ctx context.Context) error {
-	for {
-		select {
-		case m := <-a.link.Inbox():
-			if channel.IsPairing(m.Payload) {
-				a.pairing.Receive(m.Client, m.Payload)
-			} else {
-				a.sessions.Receive(m.Client, m.Payload)
-			}
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
-
-// follow makes the camera do what its binding says, at start and at every change.
-func (a *Agent) follow(ctx context.Context) error {
-	for {
-		changed := a.binding.Changed()
-		_, bindID, bound := a.binding.Binding()
-		a.camera.settings.rebind(bindID)
-		if !bound {
-			a.camera.forget()
-		}
-		a.camera.apply(bound)
-		if a.link != nil {
-			a.link.RefreshPresence()
-			a.uploader.Kick()
-		}
-		a.log.Info("binding", zap.Stringer("serial", a.id.Serial), zap.Bool("bound", bound))
-		if err := a.deliverReceipt(ctx, changed); err != nil {
-			return err
-		}
-	}
-}
-
-// Waits between attempts to hand a receipt to the cloud.
-const (
-	minReceiptWait = time.Second
-	maxReceiptWait = time.Minute
-)
-
-// deliverReceipt hands the signed receipt to the cloud until it has taken or
-// finally refused it, and returns when the binding changes.
-func (a *Agent) deliverReceipt(ctx context.Context, changed <-chan struct{}) error {
-	wait := minReceiptWait
-	for {
-		timer := (<-chan time.Time)(nil)
-		if notice, ok := a.binding.Receipt(); ok && a.link != nil {
-			if err := a.offerReceipt(ctx, notice); err != nil {
-				a.health.set("receipt", "the cloud has not booked the binding yet: "+err.Error())
-				timer = time.After(wait)
-				wait = min(2*wait, maxReceiptWait)
-			} else {
-				a.health.clear("receipt")
-				a.uploader.Kick()
-			}
-		}
-		select {
-		case <-timer:
-		case <-changed:
-			return nil
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
-
-func (a *Agent) offerReceipt(ctx context.Context, notice cloud.ReceiptNotice) error {
-	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
-	defer cancel()
-	err := a.link.Ask(ctx, cloud.AskReceipt, notice, nil)
-	var refused *link.AskError
-	if errors.As(err, &refused) && refused.Final {
-		a.log.Error("the cloud refuses the receipt for good: clips stay on the card", zap.String("reason", strings.TrimSpace(refused.Reason)))
-		err = nil
-	}
-	if err != nil {
-		return err
-	}
-	return a.binding.ReceiptTaken()
 }

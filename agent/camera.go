@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"sync/atomic"
 	"time"
 
@@ -12,6 +11,7 @@ import (
 
 	"iid2secure.nl/camagent/agent/command"
 	"iid2secure.nl/camagent/cloud"
+	"iid2secure.nl/camagent/cloud/retry"
 	"iid2secure.nl/camagent/hal"
 	"iid2secure.nl/camagent/media"
 )
@@ -224,19 +224,17 @@ func (c *camera) pump(ctx context.Context, i int) error {
 // reopen runs fn until ctx ends, with a growing wait after each failure; fn
 // calls up when the device works, which ends the condition and the back-off.
 func (c *camera) reopen(ctx context.Context, code string, fn func(ctx context.Context, up func()) error) error {
-	wait := minReopen
+	b := retry.Backoff{Min: minReopen, Max: maxReopen}
 	for {
-		err := fn(ctx, func() { wait = minReopen; c.health.clear(code) })
+		err := fn(ctx, func() { b.Reset(); c.health.clear(code) })
+		if ctx.Err() == nil {
+			c.health.report(code, err)
+			retry.Sleep(ctx, b.Next(), nil)
+		}
 		if ctx.Err() != nil {
 			c.health.clear(code)
 			return ctx.Err()
 		}
-		c.health.report(code, err)
-		select {
-		case <-time.After(wait/2 + rand.N(wait/2)):
-		case <-ctx.Done():
-		}
-		wait = min(2*wait, maxReopen)
 	}
 }
 

@@ -1,0 +1,84 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"go.uber.org/zap"
+
+	"iid2secure.nl/camagent/cloud"
+	"iid2secure.nl/camagent/cloud/link"
+	"iid2secure.nl/camagent/cloud/retry"
+)
+
+// follow makes the camera do what its binding says, at start and at every change.
+func (a *Agent) follow(ctx context.Context) error {
+	for {
+		changed := a.binding.Changed()
+		_, bindID, bound := a.binding.Binding()
+		a.camera.settings.rebind(bindID)
+		if !bound {
+			a.camera.forget()
+		}
+		a.camera.apply(bound)
+		if a.link != nil {
+			a.link.RefreshPresence()
+			a.uploader.Kick()
+		}
+		a.log.Info("binding", zap.Stringer("serial", a.id.Serial), zap.Bool("bound", bound))
+		if err := a.deliverReceipt(ctx, changed); err != nil {
+			return err
+		}
+	}
+}
+
+// maxReceiptWait is the longest span between attempts to hand over a receipt.
+const maxReceiptWait = time.Minute
+
+// deliverReceipt hands the signed receipt to the cloud until it has taken or
+// finally refused it, and returns when the binding changes.
+func (a *Agent) deliverReceipt(ctx context.Context, changed <-chan struct{}) error {
+	b := retry.Backoff{Max: maxReceiptWait}
+	for {
+		notice, ok := a.binding.Receipt()
+		if !ok || a.link == nil {
+			break
+		}
+		err := a.offerReceipt(ctx, notice)
+		if err == nil {
+			a.health.clear("receipt")
+			a.uploader.Kick()
+			break
+		}
+		a.health.set("receipt", "the cloud has not booked the binding yet: "+err.Error())
+		select {
+		case <-time.After(b.Next()):
+		case <-changed:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	select {
+	case <-changed:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (a *Agent) offerReceipt(ctx context.Context, notice cloud.ReceiptNotice) error {
+	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
+	defer cancel()
+	err := a.link.Ask(ctx, cloud.AskReceipt, notice, nil)
+	var refused *link.AskError
+	if errors.As(err, &refused) && refused.Final {
+		a.log.Error("the cloud refuses the receipt for good: clips stay on the card", zap.String("reason", refused.Reason))
+		err = nil
+	}
+	if err != nil {
+		return err
+	}
+	return a.binding.ReceiptTaken()
+}

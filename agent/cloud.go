@@ -1,0 +1,124 @@
+package agent
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"os"
+
+	"go.uber.org/zap"
+
+	"iid2secure.nl/camagent/agent/command"
+	"iid2secure.nl/camagent/cloud"
+	"iid2secure.nl/camagent/cloud/bind"
+	"iid2secure.nl/camagent/cloud/channel"
+	"iid2secure.nl/camagent/cloud/link"
+	"iid2secure.nl/camagent/cloud/seal"
+	"iid2secure.nl/camagent/cloud/upload"
+)
+
+// openCloud prepares the link, if a broker is configured.
+func (a *Agent) openCloud() (err error) {
+	if a.cfg.Cloud.Broker == "" {
+		return nil
+	}
+	roots, err := a.roots()
+	if err != nil {
+		return err
+	}
+	a.link, err = link.NewDevice(link.DeviceConfig{
+		Broker: a.cfg.Cloud.Broker, Serial: a.id.Serial, Presence: a.presenceStatement,
+		TLS:      &tls.Config{Certificates: []tls.Certificate{a.id.TLS}, RootCAs: roots},
+		OnChange: a.linkChanged, Log: a.log.Named("link"),
+	})
+	if err != nil {
+		return err
+	}
+	send := func(client string, msg []byte) { a.link.Send(client, msg) }
+	a.pairing = bind.NewPairing(a.binding, bind.PairingConfig{Send: send, Window: a.cfg.Pairing.Window, Log: a.log.Named("pairing")})
+	a.sessions = channel.NewServer(channel.ServerConfig{
+		Serial: a.id.Serial, Static: a.id.Noise, Binding: a.binding.Binding, Member: a.binding.Member,
+		Uptime: a.uptime, Execute: a.execute, Send: send, Log: a.log.Named("sessions"),
+	})
+	a.uploader, err = upload.New(upload.Config{
+		Spool: a.card, Ask: a.link.Ask, Serial: a.id.Serial, Prefix: a.bindID,
+		Hosts: a.cfg.Cloud.StorageHosts, AllowPrivate: a.cfg.Cloud.AllowPrivate, Roots: roots, Log: a.log.Named("upload"),
+	})
+	return err
+}
+
+// roots is the pool by which broker and storage are trusted: of its own, never the system's, unless none is configured.
+func (a *Agent) roots() (*x509.CertPool, error) {
+	file := a.cfg.Cloud.RootsFile
+	if file == "" {
+		return x509.SystemCertPool()
+	}
+	pem, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("cloud.roots_file: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("cloud.roots_file: %s holds no PEM certificate", file)
+	}
+	return pool, nil
+}
+
+// linkChanged is told of every connect (nil) and of the end of every connection.
+func (a *Agent) linkChanged(err error) {
+	a.health.report("broker", err)
+	if err == nil {
+		a.uploader.Kick() // what waited for grants need not wait longer
+	}
+}
+
+// presenceStatement signs that the camera is there; an unbound one says nothing.
+func (a *Agent) presenceStatement(online bool) []byte {
+	epoch, bindID, bound := a.binding.Binding()
+	if !bound {
+		return nil
+	}
+	token, err := seal.Sign(cloud.TypPresence, a.id.Signing, cloud.Presence{
+		Statement: cloud.Statement{V: 1, Serial: a.id.Serial, Epoch: epoch, BindID: bindID},
+		Online:    online, Sequence: a.presence.Add(1),
+	})
+	if err != nil {
+		a.log.Error("presence", zap.Error(err))
+		return nil
+	}
+	return []byte(token)
+}
+
+// dispatch hands messages from apps to pairing and sessions, one at a time.
+func (a *Agent) dispatch(ctx context.Context) error {
+	for {
+		select {
+		case m := <-a.link.Inbox():
+			if channel.IsPairing(m.Payload) {
+				a.pairing.Receive(m.Client, m.Payload)
+			} else {
+				a.sessions.Receive(m.Client, m.Payload)
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// uploadStats tells the backlog, and raises what keeps it from being sent.
+func (a *Agent) uploadStats() command.UploadStatus {
+	card := a.card.Stats()
+	out := command.UploadStatus{Pending: card.Pending, Bytes: card.PendingBytes}
+	if a.uploader != nil {
+		up := a.uploader.Stats()
+		out.Done = up.Confirmed
+		err := up.LastError
+		if errors.Is(err, link.ErrOffline) {
+			err = nil // the condition "broker" says that already
+		}
+		a.health.report("storage", err)
+	}
+	return out
+}
