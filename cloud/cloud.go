@@ -34,6 +34,12 @@ func (s Secret) GoString() string             { return "[redacted]" }
 func (s Secret) Format(f fmt.State, _ rune)   { fmt.Fprint(f, "[redacted]") }
 func (s Secret) MarshalText() ([]byte, error) { return []byte("[redacted]"), nil }
 
+// UnmarshalText takes the text itself, from a configuration.
+func (s *Secret) UnmarshalText(text []byte) error {
+	s.s = string(text)
+	return nil
+}
+
 // Crockford is the alphabet of serials and codes: base32 without I, L, O, U.
 const Crockford = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 

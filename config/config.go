@@ -1,19 +1,24 @@
-// Package config loads the configuration of camagent: one YAML file, then the
-// environment (CAMAGENT_RTSP_ADDRESS is rtsp.address), then flags. It is read
-// once into a Config that nobody changes afterwards; what the owner changes at
-// run time are settings, and live elsewhere. A wrong configuration is told
-// whole: every unknown key and every wrong value, each with what is allowed.
+// Package config reads configurations: one YAML file, then the environment
+// (CAMAGENT_RTSP_ADDRESS is rtsp.address), then flags. A wrong configuration is
+// told whole: every unknown key and every wrong value, each with what is allowed.
+// [Read] does that for any struct; [Config] is that of camagent. It is read once
+// and nobody changes it afterwards; what the owner changes at run time are
+// settings, and live elsewhere.
 package config
 
 import (
+	"fmt"
+	"path/filepath"
 	"time"
+
+	"github.com/spf13/pflag"
 )
 
-// Config is the whole configuration. The struct is the truth: keys, defaults
-// ([Default]) and the shipped example follow it.
+// Config is the whole configuration. The struct is the truth: keys, flags, their
+// help and the shipped example follow it, the defaults are those of [Default].
 type Config struct {
-	StateDir string  `mapstructure:"state_dir"` // keys, roster, settings: internal flash
-	Board    string  `mapstructure:"board"`     // "sim", "pipe"
+	StateDir string  `mapstructure:"state_dir" help:"folder of keys, roster and settings, on internal flash"`
+	Board    string  `mapstructure:"board" help:"where pictures come from: sim or pipe"`
 	Sim      Sim     `mapstructure:"sim"`
 	Pipe     Pipe    `mapstructure:"pipe"`
 	Ring     Ring    `mapstructure:"ring"`
@@ -27,7 +32,7 @@ type Config struct {
 
 // Sim configures the simulated board.
 type Sim struct {
-	Title string `mapstructure:"title"` // shown in the picture
+	Title string `mapstructure:"title" help:"text in the simulated picture"`
 }
 
 // Pipe configures the board that reads H.264 from commands or FIFOs.
@@ -46,46 +51,46 @@ type PipeSource struct {
 
 // Ring bounds the frames kept in memory.
 type Ring struct {
-	MainKB int `mapstructure:"main_kb"`
-	SubKB  int `mapstructure:"sub_kb"`
+	MainKB int `mapstructure:"main_kb" help:"frames of stream main kept in memory, kB"`
+	SubKB  int `mapstructure:"sub_kb" help:"frames of stream sub kept in memory, kB"`
 }
 
 // RTSP configures the live server.
 type RTSP struct {
-	Address    string `mapstructure:"address"`
-	UDP        bool   `mapstructure:"udp"`
-	MaxViewers int    `mapstructure:"max_viewers"`
+	Address    string `mapstructure:"address" help:"host:port or :port to serve on"`
+	UDP        bool   `mapstructure:"udp" help:"let viewers choose UDP"`
+	MaxViewers int    `mapstructure:"max_viewers" help:"viewers at a time, both streams together"`
 }
 
 // Record configures the recorder; whether it records is a setting of the owner.
 type Record struct {
-	Stream     string        `mapstructure:"stream"`
-	ClipLength time.Duration `mapstructure:"clip_length"`
+	Stream     string        `mapstructure:"stream" help:"stream that is recorded: main or sub"`
+	ClipLength time.Duration `mapstructure:"clip_length" help:"length of a clip, 2s to 1m"`
 }
 
 // Card is the local storage for sealed clips.
 type Card struct {
-	Dir     string `mapstructure:"dir"`
-	LimitMB int    `mapstructure:"limit_mb"`
+	Dir     string `mapstructure:"dir" help:"folder of sealed clips that wait for upload"`
+	LimitMB int    `mapstructure:"limit_mb" help:"what sealed clips may take of the card, MB"`
 }
 
 // Cloud says where broker and storage are; an empty broker means none.
 type Cloud struct {
-	Broker       string   `mapstructure:"broker"`
-	RootsFile    string   `mapstructure:"roots_file"`
-	StorageHosts []string `mapstructure:"storage_hosts"`
-	AllowPrivate bool     `mapstructure:"allow_private"`
+	Broker       string   `mapstructure:"broker" help:"host:port of the MQTT broker (TLS); none if empty"`
+	RootsFile    string   `mapstructure:"roots_file" help:"PEM file of the only roots by which broker and storage are trusted"`
+	StorageHosts []string `mapstructure:"storage_hosts" help:"host:port of the storage that grants may name"`
+	AllowPrivate bool     `mapstructure:"allow_private" help:"let the storage have a private or loopback address"`
 }
 
 // Pairing bounds binding.
 type Pairing struct {
-	Window time.Duration `mapstructure:"window"`
+	Window time.Duration `mapstructure:"window" help:"how long pairing is open after the start of an unbound camera"`
 }
 
 // Log configures the log.
 type Log struct {
-	Level  string `mapstructure:"level"`
-	Format string `mapstructure:"format"`
+	Level  string `mapstructure:"level" help:"debug, info, warn or error"`
+	Format string `mapstructure:"format" help:"json, console, or auto: console on a terminal"`
 }
 
 // Default returns the configuration of a camera that configures nothing.
@@ -101,4 +106,62 @@ func Default() Config {
 		Pairing:  Pairing{Window: 10 * time.Minute},
 		Log:      Log{Level: "info", Format: "auto"},
 	}
+}
+
+// Boards lists the boards that can be named.
+func Boards() []string { return []string{"sim", "pipe"} }
+
+// Load reads the configuration of camagent; file may be "" and flags nil.
+// Errors are those of [Read].
+func Load(file string, flags *pflag.FlagSet, environ []string) (Config, error) {
+	cfg := Default()
+	err := Read(&cfg, Source{File: file, Prefix: "CAMAGENT", Environ: environ, Flags: flags}, (*Config).check)
+	return cfg, err
+}
+
+func (c *Config) check(k *Checks) {
+	k.Want(filepath.IsAbs(c.StateDir), "state_dir", c.StateDir, "an absolute path")
+	k.OneOf("board", c.Board, Boards()...)
+	k.Want(len(c.Sim.Title) <= 40, "sim.title", c.Sim.Title, "at most 40 characters")
+	if c.Board == "pipe" {
+		c.Pipe.check(k)
+	}
+	k.Between("ring.main_kb", c.Ring.MainKB, 256, 1<<20)
+	k.Between("ring.sub_kb", c.Ring.SubKB, 128, 1<<20)
+	k.Listen("rtsp.address", c.RTSP.Address)
+	k.Between("rtsp.max_viewers", c.RTSP.MaxViewers, 1, 10000)
+	k.OneOf("record.stream", c.Record.Stream, "main", "sub")
+	k.Duration("record.clip_length", c.Record.ClipLength, 2*time.Second, time.Minute)
+	k.Want(filepath.IsAbs(c.Card.Dir), "card.dir", c.Card.Dir, "an absolute path")
+	k.Between("card.limit_mb", c.Card.LimitMB, 1, 1<<24)
+	if c.Cloud.Broker != "" {
+		c.Cloud.check(k)
+	}
+	k.Duration("pairing.window", c.Pairing.Window, time.Second, time.Hour)
+	k.OneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
+	k.OneOf("log.format", c.Log.Format, "auto", "json", "console")
+}
+
+func (c *Cloud) check(k *Checks) {
+	k.Address("cloud.broker", c.Broker)
+	k.Want(c.RootsFile == "" || filepath.IsAbs(c.RootsFile), "cloud.roots_file", c.RootsFile, "an absolute path")
+	k.Want(len(c.StorageHosts) > 0, "cloud.storage_hosts", c.StorageHosts, "at least one host:port, as cloud.broker is set")
+	for i, h := range c.StorageHosts {
+		k.Address(fmt.Sprintf("cloud.storage_hosts[%d]", i), h)
+	}
+}
+
+func (p *Pipe) check(k *Checks) {
+	seen := map[string]bool{}
+	for i, s := range p.Sources {
+		key := fmt.Sprintf("pipe.sources[%d].", i)
+		k.OneOf(key+"stream", s.Stream, "main", "sub")
+		k.Want(!seen[s.Stream], key+"stream", s.Stream, "each stream once")
+		seen[s.Stream] = true
+		k.Want((len(s.Command) > 0) != (s.Path != ""), key+"command", s.Command, "either command or path, not both")
+		k.Want(s.Path == "" || filepath.IsAbs(s.Path), key+"path", s.Path, "an absolute path")
+		k.Between(key+"fps", s.FPS, 0, 120)
+		k.Duration(key+"early_cut", s.EarlyCut, 0, 100*time.Millisecond)
+	}
+	k.Want(seen["main"], "pipe.sources", p.Sources, "a source for the stream main, as board is pipe")
 }

@@ -34,9 +34,9 @@ func TestShippedExampleEqualsDefaults(t *testing.T) {
 		t.Fatal(d)
 	}
 	text, _ := os.ReadFile("camagent.yaml")
-	for _, k := range Keys() {
-		if last := k[strings.LastIndex(k, ".")+1:]; !strings.Contains(string(text), last+":") {
-			t.Errorf("the example does not show %s", k)
+	for _, l := range leavesOf(&got) {
+		if last := l.key[strings.LastIndex(l.key, ".")+1:]; !strings.Contains(string(text), last+":") {
+			t.Errorf("the example does not show %s", l.key)
 		}
 	}
 }
@@ -45,35 +45,36 @@ func TestFileEnvironmentFlagsInThatOrder(t *testing.T) {
 	t.Parallel()
 	file := write(t, "rtsp:\n  address: \":1\"\n  max_viewers: 5\nboard: pipe\npipe:\n  sources:\n    - {stream: main, command: [cat, x], fps: 25, early_cut: 3ms}\n")
 	flags := pflag.NewFlagSet("x", pflag.ContinueOnError)
-	flags.String("rtsp.address", "", "")
-	if err := flags.Parse([]string{"--rtsp.address=:3"}); err != nil {
+	AddFlags(flags, &Config{})
+	if err := flags.Parse([]string{"--rtsp.address=:3", "--cloud.storage_hosts=c:1,d:2", "--cloud.allow_private"}); err != nil {
 		t.Fatal(err)
 	}
-	c, err := Load(file, flags, []string{"CAMAGENT_RTSP_ADDRESS=:2", "CAMAGENT_RTSP_UDP=false", "CAMAGENT_RECORD_CLIP_LENGTH=10s", "CAMAGENT_CLOUD_STORAGE_HOSTS=a:1,b:2", "HOME=/x"})
+	c, err := Load(file, flags, []string{"CAMAGENT_RTSP_ADDRESS=:2", "CAMAGENT_RTSP_UDP=false", "CAMAGENT_RECORD_CLIP_LENGTH=10s", "CAMAGENT_CARD_DIR=/c", "CAMAGENT_CLOUD_STORAGE_HOSTS=a:1,b:2", "HOME=/x"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if c.RTSP.Address != ":3" || c.RTSP.UDP || c.RTSP.MaxViewers != 5 || c.Record.ClipLength != 10*time.Second ||
-		!reflect.DeepEqual(c.Cloud.StorageHosts, []string{"a:1", "b:2"}) || c.Pipe.Sources[0].EarlyCut != 3*time.Millisecond {
+		!c.Cloud.AllowPrivate ||
+		!reflect.DeepEqual(c.Cloud.StorageHosts, []string{"c:1", "d:2"}) || c.Pipe.Sources[0].EarlyCut != 3*time.Millisecond {
 		t.Fatalf("%+v", c)
 	}
 }
 
 func TestR9_EveryProblemIsNamedAtOnce(t *testing.T) {
 	t.Parallel()
-	file := write(t, "bored: sim\nrtsp:\n  adress: x\n  udp: maybe\n  max_viewers: 1.5\nrecord:\n  clip_length: soon\nstate_dir: [1]\n")
+	file := write(t, "bored: sim\nrtsp:\n  adress: x\n  udp: maybe\n  max_viewers: 1.5\nrecord:\n  clip_length: soon\nstate_dir: [1]\nlog: {level: loud}\n")
 	_, err := Load(file, nil, []string{"CAMAGENT_NOPE=1"})
 	var e *Error
 	if !errors.As(err, &e) {
 		t.Fatalf("%v", err)
 	}
 	for _, want := range []string{"bored: is unknown", "rtsp.adress: is unknown, want one of rtsp.address", "rtsp.udp", "true or false",
-		`rtsp.max_viewers: is 1.5, want a whole number`, "record.clip_length", "duration", "CAMAGENT_NOPE", "state_dir"} {
+		`rtsp.max_viewers: is "1.5", want a whole number`, "record.clip_length", "duration", "CAMAGENT_NOPE", "state_dir", "log.level"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is not in:\n%v", want, err)
 		}
 	}
-	if len(e.Problems) != 7 {
+	if len(e.Problems) != 8 {
 		t.Errorf("%d problems:\n%v", len(e.Problems), err)
 	}
 }
@@ -140,7 +141,8 @@ func FuzzLoad(f *testing.F) {
 			t.Fatal(err)
 		}
 		c, err := Load(path, nil, nil)
-		if err == nil && len(c.validate()) > 0 {
+		var k Checks
+		if c.check(&k); err == nil && len(k.problems) > 0 {
 			t.Fatal("an invalid configuration was taken")
 		}
 	})

@@ -54,7 +54,6 @@ func root() *cobra.Command {
 		Use:           "camagent",
 		Short:         "The daemon of an IP camera: live view, encrypted clips, control by its owner alone",
 		SilenceErrors: true, SilenceUsage: true,
-		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
@@ -84,12 +83,8 @@ const defaultConfig = "/etc/camagent/camagent.yaml"
 // configFlags gives cmd --config and a flag for every key of the configuration.
 func configFlags(cmd *cobra.Command) {
 	cmd.Flags().String("config", "", "configuration file (default "+defaultConfig+", if it exists)")
-	for _, key := range config.Keys() {
-		if key == "pipe.sources" {
-			continue // a list of records fits into no flag
-		}
-		cmd.Flags().String(key, "", "as in the configuration file")
-	}
+	cfg := config.Default()
+	config.AddFlags(cmd.Flags(), &cfg)
 }
 
 func loadConfig(cmd *cobra.Command) (config.Config, error) {

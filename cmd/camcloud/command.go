@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
@@ -13,6 +14,7 @@ import (
 	"iid2secure.nl/camagent/cmd/camcloud/internal/conf"
 	"iid2secure.nl/camagent/cmd/camcloud/internal/run"
 	"iid2secure.nl/camagent/cmd/camcloud/internal/store"
+	"iid2secure.nl/camagent/config"
 )
 
 // Exit codes.
@@ -42,7 +44,7 @@ func execute(ctx context.Context, args []string, out, errs io.Writer) int {
 		return exitDone
 	}
 	fmt.Fprintln(errs, err)
-	if _, ok := errors.AsType[*conf.Error](err); ok || !started {
+	if _, ok := errors.AsType[*config.Error](err); ok || !started {
 		return exitUsage
 	}
 	return exitFailed
@@ -56,7 +58,7 @@ func runCommand() *cobra.Command {
 		Long:  "Run the cloud until it is interrupted. Once everything is ready, <dir>/info.json says where it is.",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := conf.Load(file, cmd.Flags())
+			cfg, err := conf.Load(file, cmd.Flags(), os.Environ())
 			if err != nil {
 				return err
 			}

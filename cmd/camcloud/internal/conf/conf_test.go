@@ -32,7 +32,7 @@ s3: {endpoint: "s3.example:443", access_key: key, secret_key: hush, path_style: 
 
 func TestFileAndFlags(t *testing.T) {
 	t.Parallel()
-	c, err := Load(file(t, good), flags(t, "--mqtt.public", "other.example:1", "--name", "x,y", "--s3.path_style"))
+	c, err := Load(file(t, good), flags(t, "--mqtt.public", "other.example:1", "--name", "x,y", "--s3.path_style"), nil)
 	require.NoError(t, err)
 	require.Equal(t, []string{"a.pem", "b.pem"}, c.FactoryCA)
 	require.Equal(t, "0.0.0.0:8883", c.MQTT.Address)
@@ -44,9 +44,8 @@ func TestFileAndFlags(t *testing.T) {
 }
 
 func TestEnvironment(t *testing.T) {
-	t.Setenv("CAMCLOUD_S3_SECRET_KEY", "from outside")
-	t.Setenv("CAMCLOUD_S3_BUCKET", "other")
-	c, err := Load(file(t, good), flags(t))
+	t.Parallel()
+	c, err := Load(file(t, good), flags(t), []string{"CAMCLOUD_S3_SECRET_KEY=from outside", "CAMCLOUD_S3_BUCKET=other"})
 	require.NoError(t, err)
 	require.Equal(t, "from outside", c.S3.SecretKey.Reveal())
 	require.Equal(t, "other", c.S3.Bucket)
@@ -66,13 +65,13 @@ mqtt: {address: 1883}
 https: {address: nowhere}
 tls: {cert: a.pem}
 log: {level: loud, format: xml}
-s3: {bucket: "A", endpoint: x, region: "", path_style: maybe, public_endpoint: y, secret: hush}
+s3: {bucket: "A", endpoint: x, region: "", path_style: maybe, public_endpoint: y, secret: hush, secret_key: [hush]}
 name: []
-`), flags(t))
+`), flags(t), nil)
 	require.Error(t, err)
 	for _, want := range []string{
-		"dri: is unknown", "s3.secret: is unknown", "factory_ca: is 7, want a list", "mqtt.address: is 1883, want text", `https.address: is "nowhere"`,
-		"tls.key", `log.level: is "loud", want debug, info, warn or error`, "log.format", "s3.bucket", "s3.endpoint", "s3.region",
+		"dri: is unknown", "s3.secret: is unknown", `factory_ca: is "7", want a list`, `mqtt.address: is "1883", want a text`, `https.address: is "nowhere"`,
+		"tls.key", `log.level: is "loud", want one of debug, info, warn, error`, "log.format", "s3.bucket", "s3.endpoint", "s3.region",
 		`s3.path_style: is "maybe", want true or false`, "s3.public_endpoint", "s3.access_key", "s3.secret_key", "name:",
 	} {
 		require.ErrorContains(t, err, want)
@@ -82,18 +81,18 @@ name: []
 
 func TestServeInsteadOfEndpoint(t *testing.T) {
 	t.Parallel()
-	c, err := Load("", flags(t, "--factory_ca", "a.pem", "--s3.serve.binary", "versitygw"))
+	c, err := Load("", flags(t, "--factory_ca", "a.pem", "--s3.serve.binary", "versitygw"), nil)
 	require.NoError(t, err)
 	require.Equal(t, "versitygw", c.S3.Serve.Binary)
-	_, err = Load("", flags(t, "--factory_ca", "a.pem", "--s3.serve.binary", "versitygw", "--s3.endpoint", "x:1"))
+	_, err = Load("", flags(t, "--factory_ca", "a.pem", "--s3.serve.binary", "versitygw", "--s3.endpoint", "x:1"), nil)
 	require.ErrorContains(t, err, "s3.endpoint")
 }
 
 func TestFilesThatCantBeRead(t *testing.T) {
 	t.Parallel()
-	_, err := Load(filepath.Join(t.TempDir(), "none.yaml"), nil)
+	_, err := Load(filepath.Join(t.TempDir(), "none.yaml"), nil, nil)
 	require.ErrorContains(t, err, "does not exist")
-	_, err = Load(file(t, "a: [b"), nil)
+	_, err = Load(file(t, "a: [b"), nil, nil)
 	require.ErrorContains(t, err, "not readable as YAML")
 }
 
@@ -106,6 +105,6 @@ func FuzzFile(f *testing.F) {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		_, _ = Load(path, nil)
+		_, _ = Load(path, nil, nil)
 	})
 }
