@@ -79,6 +79,7 @@ func (n needles) addFile(t *testing.T, file string) {
 		}
 		n.add("box "+box, raw[i-4:i+12]) // its size, its type, and what follows
 	}
+	n.add("box moof", []byte("moof\x00\x00\x00\x10mfhd\x00\x00\x00\x00")) // every fragment begins so
 	n.addParameters(t, raw)
 }
 
