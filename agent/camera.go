@@ -96,7 +96,7 @@ func (c *camera) change(ctx context.Context, p command.SettingsPatch) (command.S
 	err := c.do(ctx, func() error {
 		next, err := p.Apply(c.settings.get(), c.board.Streams())
 		if err != nil {
-			return cloud.Refuse(cloud.CodeArgument, "%s", oneLine(err))
+			return cloud.Refuse(cloud.CodeArgument, "%v", err)
 		}
 		if err := c.tune(p, &next); err != nil {
 			return err

@@ -16,30 +16,6 @@ import (
 	"strings"
 )
 
-// Secret is text that must never be shown: however it is printed or marshalled,
-// it says [redacted]. S8.
-type Secret struct{ s string }
-
-// NewSecret wraps s.
-func NewSecret(s string) Secret { return Secret{s} }
-
-// Reveal returns the text itself; a caller owes a reason.
-func (s Secret) Reveal() string { return s.s }
-
-// IsZero tells whether there is nothing inside.
-func (s Secret) IsZero() bool { return s.s == "" }
-
-func (s Secret) String() string               { return "[redacted]" }
-func (s Secret) GoString() string             { return "[redacted]" }
-func (s Secret) Format(f fmt.State, _ rune)   { fmt.Fprint(f, "[redacted]") }
-func (s Secret) MarshalText() ([]byte, error) { return []byte("[redacted]"), nil }
-
-// UnmarshalText takes the text itself, from a configuration.
-func (s *Secret) UnmarshalText(text []byte) error {
-	s.s = string(text)
-	return nil
-}
-
 // Crockford is the alphabet of serials and codes: base32 without I, L, O, U.
 const Crockford = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
@@ -225,7 +201,7 @@ type Conn interface {
 type Ask struct {
 	V    int             `json:"v"` // 1
 	ID   string          `json:"id"`
-	Kind string          `json:"kind"` // AskGrant, AskReceipt, AskTime
+	Kind string          `json:"kind"` // AskGrant, AskReceipt
 	Body json.RawMessage `json:"body"`
 }
 
@@ -380,7 +356,7 @@ const (
 	CodeBusy       = "busy"
 )
 
-// Refuse makes a Refusal.
+// Refuse makes a Refusal; its message becomes one line.
 func Refuse(code, format string, args ...any) *Refusal {
-	return &Refusal{Code: code, Message: fmt.Sprintf(format, args...)}
+	return &Refusal{Code: code, Message: OneLine(fmt.Sprintf(format, args...))}
 }

@@ -5,14 +5,11 @@
 package command
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
-	"strings"
 
 	"iid2secure.nl/camagent/cloud"
 )
@@ -48,7 +45,7 @@ func (d Definition[A, R]) Bind(fn func(ctx context.Context, member string, args 
 	return d.Name, func(ctx context.Context, member string, raw json.RawMessage) (json.RawMessage, error) {
 		var args A
 		if err := decode(raw, &args); err != nil {
-			return nil, cloud.Refuse(cloud.CodeArgument, "%s: %s", d.Name, oneLine(err))
+			return nil, cloud.Refuse(cloud.CodeArgument, "%s: %v", d.Name, err)
 		}
 		r, err := fn(ctx, member, args)
 		if err != nil {
@@ -62,13 +59,8 @@ func (d Definition[A, R]) Bind(fn func(ctx context.Context, member string, args 
 // what Validate refuses are errors.
 func decode(raw json.RawMessage, v any) error {
 	if len(raw) > 0 {
-		dec := json.NewDecoder(bytes.NewReader(raw))
-		dec.DisallowUnknownFields()
-		if err := dec.Decode(v); err != nil {
+		if err := cloud.DecodeStrict(raw, v); err != nil {
 			return describe(err)
-		}
-		if _, err := dec.Token(); err != io.EOF {
-			return errors.New("more than one JSON value in the arguments")
 		}
 	}
 	if c, ok := v.(interface{ Validate() error }); ok {
@@ -126,13 +118,10 @@ func (x *Executor) Execute(ctx context.Context, member string, cmd cloud.Command
 		return reply
 	}
 	if !errors.As(err, &reply.Error) {
-		reply.Error = cloud.Refuse(cloud.CodeFailed, "%s: %s", entry.Name, oneLine(err))
+		reply.Error = cloud.Refuse(cloud.CodeFailed, "%s: %v", entry.Name, err)
 	}
 	return reply
 }
-
-// oneLine puts joined errors on one line.
-func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
 
 func clip(s string) string {
 	if len(s) > 40 {

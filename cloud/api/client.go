@@ -205,21 +205,8 @@ func problem(resp *http.Response, body []byte) error {
 		p.Error = Error{Code: CodeInternal, Message: "cloud answered " + resp.Status}
 	}
 	p.Error.Status = resp.StatusCode
-	p.Error.Message = oneLine(p.Error.Message)
+	p.Error.Message = cloud.OneLine(p.Error.Message) // a hostile cloud's
 	return &p.Error
-}
-
-// oneLine keeps what a hostile cloud says from filling or steering a terminal.
-func oneLine(s string) string {
-	if len(s) > 300 {
-		s = s[:300]
-	}
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || r == 0xfffd {
-			return ' '
-		}
-		return r
-	}, s)
 }
 
 // bare takes the address, which holds serials and signatures, out of an error

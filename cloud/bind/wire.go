@@ -10,7 +10,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"unicode"
 	"unicode/utf8"
 
@@ -148,13 +147,11 @@ func openInner(c noise.Cipher, m message, counter uint64) (v inner, err error) {
 	if err != nil {
 		return v, errForeign
 	}
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&v); err != nil {
+	if err := cloud.DecodeStrict(b, &v); err != nil {
 		return v, fmt.Errorf("pairing message: %w", err)
 	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) || v.V != 1 {
-		return v, errors.New("pairing message: not one message of version 1")
+	if v.V != 1 {
+		return v, errors.New("pairing message: not of version 1")
 	}
 	return v, nil
 }

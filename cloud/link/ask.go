@@ -5,9 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
-	"unicode"
 
 	"iid2secure.nl/camagent/cloud"
 )
@@ -34,7 +32,7 @@ func (d *Device) Ask(ctx context.Context, kind string, body, answer any) error {
 		return fmt.Errorf("asking the cloud (%s): %w", kind, err)
 	}
 	if a.Error != "" {
-		return &AskError{Reason: printable(a.Error), Final: a.Final}
+		return &AskError{Reason: cloud.OneLine(a.Error), Final: a.Final}
 	}
 	if answer == nil {
 		return nil
@@ -117,16 +115,4 @@ func (d *Device) failAsks() {
 		close(reply)
 		delete(d.asks, id)
 	}
-}
-
-// printable makes a stranger's words fit for a log.
-func printable(s string) string {
-	s = strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return ' '
-	}, s)
-	r := []rune(s)
-	return string(r[:min(len(r), 200)])
 }

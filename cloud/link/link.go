@@ -49,7 +49,7 @@ type Message struct {
 
 // AskError is the cloud's refusal of an Ask.
 type AskError struct {
-	Reason string // the cloud's words, cut to 200 printable characters
+	Reason string // the cloud's words, cut to one line
 	Final  bool   // the same request will be refused again
 }
 

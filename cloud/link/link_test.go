@@ -162,7 +162,7 @@ func TestAsk(t *testing.T) {
 	var refusal *AskError
 	require.ErrorAs(t, err, &refusal)
 	require.True(t, refusal.Permanent())
-	require.Equal(t, "the cloud refuses: because of  [31mthis", err.Error())
+	require.Equal(t, "the cloud refuses: because; of  [31mthis", err.Error())
 	require.ErrorAs(t, d.Ask(limit(t), "later", 1, nil), &refusal)
 	require.False(t, refusal.Permanent())
 	require.ErrorContains(t, d.Ask(limit(t), "odd", 1, &got), "not valid")

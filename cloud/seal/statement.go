@@ -9,10 +9,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 
 	jose "github.com/go-jose/go-jose/v4"
+
+	"iid2secure.nl/camagent/cloud"
 )
 
 // MaxStatement bounds a statement's compact text, in bytes.
@@ -124,15 +125,7 @@ func strictJSON(b []byte, v any) error {
 	if err := noRepeats(json.NewDecoder(bytes.NewReader(b)), 0); err != nil {
 		return err
 	}
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	if err := d.Decode(v); err != nil {
-		return err
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return errors.New("more than one value")
-	}
-	return nil
+	return cloud.DecodeStrict(b, v)
 }
 
 // noRepeats walks one value and refuses objects that name a member twice, in
