@@ -154,7 +154,7 @@ func TestR7_MissingCard(t *testing.T) {
 
 	s, dir := openTemp(t, Config{})
 	_, err = Open(dir, Config{})
-	require.ErrorContains(t, err, "another process uses it")
+	require.ErrorIs(t, err, ErrBusy)
 	putClip(t, s, nameAt(0), Routine, 10)
 	require.NoError(t, os.Rename(dir, dir+"-pulled"))
 	require.NoError(t, os.Mkdir(dir, 0o700))

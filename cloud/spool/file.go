@@ -34,14 +34,14 @@ func (f *File) Write(p []byte) (int, error) {
 	f.it.size += int64(len(p))
 	n, err := f.s.writeAll(f.f, p)
 	f.hash.Write(p[:n])
-	f.err = cardError("writing a clip", err)
+	f.err = f.s.noted(cardError("writing a clip", err))
 	return n, f.err
 }
 
 // Sync makes durable what was written so far; call it once a fragment.
 func (f *File) Sync() error {
 	if f.err == nil {
-		f.err = cardError("syncing a clip", f.f.Sync())
+		f.err = f.s.noted(cardError("syncing a clip", f.f.Sync()))
 	}
 	return f.err
 }
@@ -68,7 +68,7 @@ func (f *File) Commit(manifest []byte) (Object, error) {
 	}
 	o, err := f.commit(manifest)
 	if err != nil {
-		err = fmt.Errorf("closing clip %s: %w", f.it.name, err)
+		err = f.s.noted(fmt.Errorf("closing clip %s: %w", f.it.name, err))
 		f.f = nil
 		f.discard()
 		f.err = err

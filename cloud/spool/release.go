@@ -82,6 +82,9 @@ func (s *Spool) Release(o Object) error {
 	s.mu.Lock()
 	if s.x.byName[it.name] == it { // not wiped meanwhile
 		s.x.confirm(it)
+		if errors.Is(s.st.Err, ErrFull) {
+			s.st.Err = nil // there is something to evict again
+		}
 		s.wakeLocked()
 	}
 	s.mu.Unlock()
@@ -120,6 +123,9 @@ func (s *Spool) markEmptied(dir string, it *item) {
 // reserve counts n bytes as used, evicting uploaded objects until they fit, or
 // says why they don't.
 func (s *Spool) reserve(n int64, gen uint64) error {
+	if err := s.held(); err != nil {
+		return err
+	}
 	for {
 		fits, err := s.tryReserve(n, gen)
 		if err != nil || fits {
@@ -133,7 +139,7 @@ func (s *Spool) reserve(n int64, gen uint64) error {
 
 func (s *Spool) noted(err error) error {
 	if err != nil && !errors.Is(err, errClosed) {
-		s.note(err)
+		return s.note(err)
 	}
 	return err
 }
@@ -282,12 +288,13 @@ func (s *Spool) Stats() Stats {
 // Wipe removes every object, uploaded or not: unbinding. Open Files fail from
 // then on. It can be repeated after a power cut.
 func (s *Spool) Wipe() error {
+	if err := s.held(); err != nil {
+		return fmt.Errorf("wiping the card: %w", err)
+	}
 	s.card.Lock()
 	defer s.card.Unlock()
 	s.mu.Lock()
-	s.gen++
-	s.x, s.used = newIndex(), 0
-	s.open, s.made, s.emptied = map[string]bool{}, map[string]bool{}, map[string]bool{}
+	s.forgetAll()
 	s.wakeLocked()
 	s.mu.Unlock()
 	err := errors.Join(s.removeTree(filepath.Join(s.dir, dirPending)), s.removeTree(filepath.Join(s.dir, dirUploaded)))

@@ -23,7 +23,7 @@
 //
 // The manifest is on the card only if the whole clip is: step 2 decides.
 //
-// # Recovery, at every Open
+// # Recovery, at every Attach that takes hold of a card
 //
 //  1. .tmp files, and .part files without a manifest, are removed: nobody was told that they exist.
 //  2. A .part with its manifest is a commit cut after step 2: it is renamed (step 3).
@@ -35,7 +35,7 @@
 //  5. Empty hour folders are removed; files with foreign names are left alone.
 //
 // What recovery did is counted in Stats. After a cut, every clip whose Commit
-// returned nil is there with its manifest (R2) (R2); what was being
+// returned nil is there with its manifest (R2); what was being
 // written is gone, which is at most the open clip of each stream.
 package spool
 
@@ -68,6 +68,8 @@ var (
 	ErrReadOnly = errors.New("card is read-only")
 	// ErrGone: the card does not answer, is missing, or was pulled.
 	ErrGone = errors.New("card is gone")
+	// ErrBusy: another process holds the card.
+	ErrBusy = errors.New("another process uses it")
 	// ErrName: a name that could not be a file's, or is there already.
 	ErrName = errors.New("bad object name")
 )

@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"path/filepath"
 	"sync"
-	"syscall"
 	"time"
 
 	"go.uber.org/zap"
@@ -18,17 +17,19 @@ import (
 // Spool owns the card. Methods may be called from any goroutine; each *File
 // from one at a time. It has no goroutines.
 type Spool struct {
-	dir  string
-	cfg  Config
-	fs   FS
-	log  *zap.Logger
-	lock io.Closer
+	dir string
+	cfg Config
+	fs  FS
+	log *zap.Logger
 
 	// card is held by whoever changes names on the card, bar evict; it is never
 	// taken while mu is held. A slow card makes its holders wait, not mu's.
 	card sync.Mutex
 
-	mu      sync.Mutex // guards the rest; no card access under it
+	mu      sync.Mutex  // guards the rest; no card access under it
+	lock    io.Closer   // nil: the card is not held
+	folder  fs.FileInfo // of the card's folder that is held
+	absent  error       // why the card is not held
 	x       index
 	open    map[string]bool // names of clips being written
 	used    int64
@@ -36,78 +37,13 @@ type Spool struct {
 	made    map[string]bool // hour folders known to exist
 	emptied map[string]bool // hour folders that may be empty
 	newest  string          // the latest hour in which something began
-	gen     uint64          // counts wipes and Close
+	gen     uint64          // counts wipes, and cards let go
 	st      Stats
 	changed chan struct{} // closed and replaced when Next should look again
 }
 
 // creditStep is how many bytes are written between two looks at the free space.
 const creditStep = 1 << 20
-
-// Open takes hold of the card at dir and runs recovery. dir is created if its
-// parent exists. Errors: ErrGone, ErrReadOnly, ErrFull, or that another process
-// holds the card.
-func Open(dir string, cfg Config) (*Spool, error) {
-	s := &Spool{
-		dir: filepath.Clean(dir), cfg: cfg, fs: cfg.FS, log: cfg.Log, x: newIndex(),
-		open: map[string]bool{}, made: map[string]bool{}, emptied: map[string]bool{}, changed: make(chan struct{}),
-	}
-	if s.fs == nil {
-		s.fs = osFS{}
-	}
-	if s.log == nil {
-		s.log = zap.NewNop()
-	}
-	if err := s.takeHold(); err != nil {
-		return nil, fmt.Errorf("card %s: %w", s.dir, err)
-	}
-	if err := s.recover(); err != nil {
-		s.lock.Close()
-		return nil, fmt.Errorf("card %s: recovery: %w", s.dir, err)
-	}
-	return s, nil
-}
-
-// takeHold checks that dir is the card, and locks it.
-func (s *Spool) takeHold() error {
-	parent := filepath.Dir(s.dir)
-	if _, err := s.fs.Stat(parent); err != nil {
-		return cardError("its parent folder", err)
-	}
-	if _, err := s.fs.Stat(s.dir); err != nil {
-		if err := errors.Join(s.fs.Mkdir(s.dir), s.fs.SyncDir(parent)); err != nil {
-			return cardError("creating it", err)
-		}
-	}
-	if s.cfg.RequireMount {
-		same, err := s.fs.SameFS(s.dir, parent)
-		if err != nil {
-			return cardError("looking at it", err)
-		}
-		if same {
-			return fmt.Errorf("%w: nothing is mounted there", ErrGone)
-		}
-	}
-	lock, err := s.fs.Lock(s.dir)
-	if errors.Is(err, syscall.EWOULDBLOCK) {
-		return errors.New("another process uses it")
-	}
-	if err != nil {
-		return cardError("locking it", err)
-	}
-	s.lock = lock
-	return nil
-}
-
-// Close lets go of the card. Open Files fail from then on.
-func (s *Spool) Close() error {
-	s.mu.Lock()
-	s.gen++
-	s.mu.Unlock()
-	s.card.Lock()
-	defer s.card.Unlock()
-	return s.lock.Close()
-}
 
 // Create begins a clip: <name>.mp4.age.part. Name comes from ClipName; lane is
 // Alarm or Routine. ErrFull if there is no space and nothing to evict.

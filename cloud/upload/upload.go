@@ -216,13 +216,13 @@ func (u *Uploader) setAside(o spool.Object, err error) {
 }
 
 func (u *Uploader) failed(err error, wait time.Duration) {
+	if errors.Is(err, errNotNow) {
+		return
+	}
 	u.mu.Lock()
 	u.st.Retries++
 	u.st.LastError = err
 	u.mu.Unlock()
-	if errors.Is(err, errNotNow) {
-		return
-	}
 	u.cfg.Log.Warn("upload failed", zap.Error(err), zap.Duration("retry_in", wait.Round(time.Millisecond)))
 }
 
