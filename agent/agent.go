@@ -13,12 +13,12 @@ import (
 	"os"
 	"path/filepath"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"go.uber.org/zap"
 
 	"iid2secure.nl/camagent/agent/command"
-	"iid2secure.nl/camagent/cloud"
 	"iid2secure.nl/camagent/cloud/bind"
 	"iid2secure.nl/camagent/cloud/channel"
 	"iid2secure.nl/camagent/cloud/identity"
@@ -37,6 +37,7 @@ type Agent struct {
 	cfg     config.Config
 	log     *zap.Logger
 	started time.Time
+	lock    *os.File // on the state folder
 
 	board   hal.Board
 	streams []*media.Stream
@@ -84,20 +85,52 @@ func New(cfg config.Config, board hal.Board, log *zap.Logger) (*Agent, error) {
 	if err := os.MkdirAll(cfg.StateDir, 0o700); err != nil {
 		return nil, fmt.Errorf("state folder: %w", err)
 	}
-	if err := a.openState(); err != nil {
-		return nil, err
-	}
-	if err := a.openCard(); err != nil {
-		return nil, err
-	}
-	if err := a.openCamera(); err != nil {
-		return nil, err
-	}
 	var err error
-	if a.executor, err = command.NewExecutor(a.permitted, a.handlers()); err != nil {
+	if a.lock, err = lockState(cfg.StateDir); err != nil {
 		return nil, err
 	}
-	return a, a.openCloud()
+	if err := a.open(); err != nil {
+		a.close()
+		return nil, err
+	}
+	return a, nil
+}
+
+func (a *Agent) open() (err error) {
+	for _, open := range []func() error{a.openState, a.openCard, a.openCamera} {
+		if err := open(); err != nil {
+			return err
+		}
+	}
+	if a.executor, err = command.NewExecutor(a.permitted, a.handlers()); err != nil {
+		return err
+	}
+	return a.openCloud()
+}
+
+// close lets go of card and state folder.
+func (a *Agent) close() {
+	if a.card != nil {
+		a.card.Close()
+	}
+	a.lock.Close()
+}
+
+// lockState makes sure that no other camera runs on the same keys, roster and
+// chains: both would sign the same sequence, and push each other off the broker.
+func lockState(dir string) (*os.File, error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, fmt.Errorf("state folder: %w", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			return nil, fmt.Errorf("state folder %s: another camagent runs in it", dir)
+		}
+		return nil, fmt.Errorf("state folder %s: locking it: %w", dir, err)
+	}
+	return f, nil
 }
 
 func (a *Agent) openState() (err error) {
@@ -109,19 +142,6 @@ func (a *Agent) openState() (err error) {
 	}
 	a.chains, err = openChains(a.cfg.StateDir)
 	return err
-}
-
-func (a *Agent) openCard() (err error) {
-	if err := os.MkdirAll(a.cfg.Card.Dir, 0o700); err != nil {
-		return fmt.Errorf("card folder: %w", err)
-	}
-	a.card, err = spool.Open(a.cfg.Card.Dir, spool.Config{MaxBytes: int64(a.cfg.Card.LimitMB) << 20, Log: a.log.Named("card")})
-	if err != nil {
-		return err
-	}
-	a.clips = &clipStore{id: a.id, binding: a.binding, card: a.card, chains: a.chains, health: a.health,
-		boot: cloud.Token(8), lane: spool.Routine}
-	return nil
 }
 
 func (a *Agent) openCamera() error {
@@ -142,6 +162,9 @@ func (a *Agent) openCamera() error {
 		return err
 	}
 	a.camera = newCamera(a.board, a.streams, settings, a.health, a.log)
+	if _, err := a.camera.index(a.cfg.Record.Stream); err != nil {
+		return fmt.Errorf("configuration: record.stream: is %q, want a stream that the board has", a.cfg.Record.Stream)
+	}
 	return nil
 }
 
@@ -200,18 +223,15 @@ func (a *Agent) serveRTSP(ctx context.Context) error {
 
 // record records the configured stream while the owner wants it and is bound.
 func (a *Agent) record(ctx context.Context) error {
-	var stream *media.Stream
-	for _, s := range a.streams {
-		if s.Name == a.cfg.Record.Stream {
-			stream = s
-		}
+	i, err := a.camera.index(a.cfg.Record.Stream)
+	if err != nil {
+		return err
 	}
-	if stream == nil {
-		return fmt.Errorf("record.stream: the board has no stream %q", a.cfg.Record.Stream)
-	}
+	stream := a.streams[i]
 	return a.camera.recording.serve(ctx, func(ctx context.Context) error {
 		cfg := clip.Config{Length: a.cfg.Record.ClipLength, Log: a.log.Named("record"),
 			WantKeyframe: func() { a.camera.wantKey(stream.Name) }}
+		defer a.health.clear("recording")
 		return clip.New(stream, a.clips, cfg).Run(ctx)
 	})
 }

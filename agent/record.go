@@ -38,12 +38,24 @@ var errUnbound = errors.New("nobody owns the camera: nothing is recorded")
 // Create begins a clip; clip.Store.
 func (s *clipStore) Create(_ context.Context, start clip.Start) (clip.Sink, error) {
 	sink, err := s.create(start)
-	s.health.report("card", err)
-	if err != nil {
+	if s.failed(err) != nil {
 		return nil, err
 	}
 	s.open.Add(1)
 	return sink, nil
+}
+
+// failed tells the owner why nothing is recorded: it is the card's fault, or it
+// is ours. It returns err.
+func (s *clipStore) failed(err error) error {
+	switch bad := s.card.Stats().Err; {
+	case err == nil:
+	case bad != nil:
+		s.health.set("card", bad.Error())
+	default:
+		s.health.set("recording", oneLine(err))
+	}
+	return err
 }
 
 func (s *clipStore) create(start clip.Start) (*clipSink, error) {
@@ -85,24 +97,28 @@ type clipSink struct {
 	sealed io.WriteCloser
 }
 
-func (k *clipSink) Write(p []byte) (int, error) { return k.sealed.Write(p) }
+func (k *clipSink) Write(p []byte) (int, error) {
+	n, err := k.sealed.Write(p)
+	return n, k.store.failed(err)
+}
 
-func (k *clipSink) Sync() error { return k.file.Sync() }
+func (k *clipSink) Sync() error { return k.store.failed(k.file.Sync()) }
 
 func (k *clipSink) Abort() {
 	k.store.open.Add(^uint64(0))
-	k.store.health.report("card", k.file.Abort())
+	k.store.failed(k.file.Abort())
 }
 
 // Close seals the end, signs the manifest and commits both to the card.
 func (k *clipSink) Close(info clip.Info) error {
 	defer k.store.open.Add(^uint64(0))
-	err := k.commit(info)
-	k.store.health.report("card", err)
-	if err == nil {
-		k.store.closed.Add(1)
+	if err := k.commit(info); err != nil {
+		return k.store.failed(err)
 	}
-	return err
+	k.store.closed.Add(1)
+	k.store.health.clear("card")
+	k.store.health.clear("recording")
+	return nil
 }
 
 func (k *clipSink) commit(info clip.Info) error {

@@ -30,6 +30,7 @@ func (a *Agent) services() []service {
 		{"rtsp", a.serveRTSP},
 		{"recorder", a.record},
 		{"binding", a.follow},
+		{"card", a.watchCard},
 	}
 	for i, s := range a.streams {
 		list = append(list, service{"stream " + s.Name, func(ctx context.Context) error { return a.camera.pump(ctx, i) }})
@@ -59,7 +60,7 @@ var ErrFailing = errors.New("components keep failing")
 // panics is restarted alone; five failures in ten minutes end Run with ErrFailing.
 func (a *Agent) Run(ctx context.Context) error {
 	defer a.board.Close()
-	defer a.card.Close()
+	defer a.close()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	failures := &failureCount{log: a.log, giveUp: cancel}

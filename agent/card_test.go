@@ -1,0 +1,121 @@
+package agent
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+
+	"iid2secure.nl/camagent/cloud/seal"
+	"iid2secure.nl/camagent/cloud/spool"
+	"iid2secure.nl/camagent/config"
+	"iid2secure.nl/camagent/hal/sim"
+	"iid2secure.nl/camagent/media/clip"
+)
+
+func testConfig(t *testing.T) config.Config {
+	t.Helper()
+	cfg := config.Default()
+	cfg.StateDir, cfg.Card.Dir = filepath.Join(t.TempDir(), "state"), filepath.Join(t.TempDir(), "mnt", "card")
+	cfg.RTSP.Address = "127.0.0.1:0"
+	return cfg
+}
+
+func testAgent(t *testing.T, cfg config.Config) *Agent {
+	t.Helper()
+	a, err := New(cfg, sim.New(sim.Config{}), zap.NewNop())
+	require.NoError(t, err)
+	return a
+}
+
+func TestStateFolderIsForOneCamera(t *testing.T) {
+	t.Parallel()
+	cfg := testConfig(t)
+	a := testAgent(t, cfg)
+	cfg.Card.Dir += "-other"
+	_, err := New(cfg, sim.New(sim.Config{}), zap.NewNop())
+	require.ErrorContains(t, err, cfg.StateDir+": another camagent runs in it")
+	a.close()
+	testAgent(t, cfg).close()
+}
+
+func TestR7_MissingCardIsAConditionAndItIsTakenWhenItComes(t *testing.T) {
+	t.Parallel()
+	cfg := testConfig(t)
+	mnt := filepath.Dir(cfg.Card.Dir)
+	require.NoError(t, os.WriteFile(mnt, nil, 0o600)) // not even a folder can be made there
+	a := testAgent(t, cfg)
+	defer a.close()
+	list := a.health.conditions()
+	require.Len(t, list, 1)
+	require.Equal(t, "card", list[0].Code)
+
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- a.watchCard(ctx) }()
+	require.NoError(t, os.Remove(mnt))
+	require.NoError(t, os.Mkdir(mnt, 0o700))
+	require.Eventually(t, func() bool { return len(a.health.conditions()) == 0 }, 3*cardEvery, 10*time.Millisecond)
+	cancel()
+	<-done
+	_, err := a.card.Add(spool.ClipName(time.Now())+".jpg.age", spool.Snapshot, []byte("sealed"))
+	require.NoError(t, err)
+}
+
+// smallCard is a clip being written to a card of limit bytes.
+func smallCard(t *testing.T, limit int64) (*clipStore, *clipSink) {
+	t.Helper()
+	dir := t.TempDir()
+	card, err := spool.Open(filepath.Join(dir, "card"), spool.Config{MaxBytes: limit})
+	require.NoError(t, err)
+	t.Cleanup(func() { card.Close() })
+	heads, err := openChains(dir)
+	require.NoError(t, err)
+	s := &clipStore{card: card, chains: heads, health: newHealth(zap.NewNop())}
+	_, recipient, err := seal.NewIdentity()
+	require.NoError(t, err)
+	to, err := seal.ParseRecipients([]string{recipient})
+	require.NoError(t, err)
+	k := &clipSink{store: s, start: clip.Start{Stream: "main"}, name: spool.ClipName(time.Now()), to: to}
+	k.file, err = card.Create(k.name, spool.Routine)
+	require.NoError(t, err)
+	k.sealed, err = seal.NewWriter(k.file, to)
+	require.NoError(t, err)
+	return s, k
+}
+
+func TestR7_CardThatIsFullIsACondition(t *testing.T) {
+	t.Parallel()
+	s, k := smallCard(t, 100_000)
+	_, err := k.Write(make([]byte, 300_000))
+	require.ErrorIs(t, err, spool.ErrFull)
+	k.Abort()
+	require.Equal(t, []string{"card"}, codes(s.health))
+	require.Contains(t, s.health.conditions()[0].Message, "full")
+}
+
+func codes(h *health) (out []string) {
+	for _, c := range h.conditions() {
+		out = append(out, c.Code)
+	}
+	return out
+}
+
+func TestStateThatCannotBeWrittenIsACondition(t *testing.T) {
+	t.Parallel()
+	s, _ := smallCard(t, 1<<20)
+	require.Error(t, s.failed(os.ErrPermission))
+	require.Equal(t, []string{"recording"}, codes(s.health), "not the card's fault")
+}
+
+func TestStreamThatTheBoardLacksCannotBeRecorded(t *testing.T) {
+	t.Parallel()
+	cfg := testConfig(t)
+	cfg.Record.Stream = "third"
+	_, err := New(cfg, sim.New(sim.Config{}), zap.NewNop())
+	require.ErrorContains(t, err, `record.stream: is "third"`)
+}
