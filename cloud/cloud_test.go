@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestS8_SecretsPrintNothing(t *testing.T) {
@@ -84,6 +85,20 @@ func TestS4_OneLine(t *testing.T) {
 	t.Parallel()
 	if got := OneLine("a\nb\x1b[2J\u202ec" + strings.Repeat("ü", 400)); got != "a; b [2J c"+strings.Repeat("ü", 290) {
 		t.Errorf("%q", got)
+	}
+}
+
+func TestM3_ClipNames(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 1, 2, 3, 4, 5, 123e6, time.FixedZone("x", 3600))
+	name := ClipName(at)
+	if back, err := ParseClipName(name); err != nil || !back.Equal(at) || len(name) != ClipNameLen || name[:20] != "20260102T020405.123Z" {
+		t.Error(name, back, err)
+	}
+	for _, bad := range []string{"", name + ExtClip, name[1:], strings.ToUpper(name), "20261302T020405.123Z-abcdefgh", "../" + name[3:]} {
+		if _, err := ParseClipName(bad); err == nil {
+			t.Errorf("%s was taken", bad)
+		}
 	}
 }
 

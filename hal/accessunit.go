@@ -123,7 +123,7 @@ func ParseAnnexB(b, params []byte) (AccessUnit, error) {
 		au.Data = make([]byte, 0, size)
 		for n := range SplitAnnexB(b) {
 			if t := n[0] & 31; t == NALSPS || t == NALPPS {
-				au.Data = appendAVC(au.Data, n)
+				au.Data = AppendAVC(au.Data, n)
 			}
 		}
 	}
@@ -132,12 +132,13 @@ func ParseAnnexB(b, params []byte) (AccessUnit, error) {
 		switch n[0] & 31 {
 		case NALAUD, 10, 11, 12, NALSPS, NALPPS:
 		default:
-			au.Data = appendAVC(au.Data, n)
+			au.Data = AppendAVC(au.Data, n)
 		}
 	}
 	return au, nil
 }
 
-func appendAVC(dst, nal []byte) []byte {
+// AppendAVC appends one NAL unit in AVC format to dst.
+func AppendAVC(dst, nal []byte) []byte {
 	return append(binary.BigEndian.AppendUint32(dst, uint32(len(nal))), nal...)
 }

@@ -1,7 +1,6 @@
 package identity
 
 import (
-	"crypto/ecdh"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
@@ -137,10 +136,6 @@ func (f *Factory) Roots() *x509.CertPool {
 
 // Provision makes a new camera: serial, code, keys, certificate.
 func (f *Factory) Provision() (*Identity, error) {
-	noise, err := ecdh.X25519().GenerateKey(rand.Reader)
-	if err != nil {
-		return nil, fmt.Errorf("factory: %w", err)
-	}
 	_, signing, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		return nil, fmt.Errorf("factory: %w", err)
@@ -150,8 +145,7 @@ func (f *Factory) Provision() (*Identity, error) {
 		return nil, fmt.Errorf("factory: %w", err)
 	}
 	id := &Identity{
-		Serial: cloud.NewSerial(), Code: cloud.NewCode(), Signing: signing,
-		Noise: KeyPair{Private: noise.Bytes(), Public: noise.PublicKey().Bytes()},
+		Serial: cloud.NewSerial(), Code: cloud.NewCode(), Signing: signing, Noise: NewKeyPair(),
 	}
 	der, err := f.issue(id, &key.PublicKey)
 	if err != nil {

@@ -10,9 +10,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"iid2secure.nl/camagent/cloud/durable"
 	"iid2secure.nl/camagent/cloud/identity"
 
+	"iid2secure.nl/camagent/cmd/camctl/internal/files"
 	"iid2secure.nl/camagent/cmd/camctl/internal/label"
 )
 
@@ -119,7 +119,7 @@ func labelFormat(path string) (drawLabel, error) {
 func writeLabel(path string, id *identity.Identity, draw drawLabel) error {
 	b, err := draw(id)
 	if err == nil {
-		err = durable.WriteFile(path, b)
+		err = files.Write(path, b)
 	}
 	if err != nil {
 		return fmt.Errorf("--label: %w (the identity is made: camagent qr shows what stands on its label)", err)

@@ -12,6 +12,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"iid2secure.nl/camagent/cloud"
+
 	"iid2secure.nl/camagent/cmd/camctl/internal/fetch"
 	"iid2secure.nl/camagent/cmd/camctl/internal/files"
 	"iid2secure.nl/camagent/cmd/camctl/internal/mirror"
@@ -87,7 +89,7 @@ func getToFile(ctx context.Context, g *fetch.Getter, clip verify.Clip, out strin
 // getToOutput keeps the ciphertext in a temporary file until it is verified:
 // nothing goes out before.
 func (c *ctl) getToOutput(ctx context.Context, g *fetch.Getter, clip verify.Clip) error {
-	_, err := g.Clip(ctx, clip, c.out, filepath.Join(os.TempDir(), clip.Name+".mp4.age"), "")
+	_, err := g.Clip(ctx, clip, c.out, filepath.Join(os.TempDir(), clip.Name+cloud.ExtClip), "")
 	if errors.Is(err, os.ErrClosed) {
 		return errors.New("standard output is closed")
 	}

@@ -2,7 +2,6 @@ package pipe
 
 import (
 	"bytes"
-	"encoding/binary"
 	"math"
 	"sync"
 	"time"
@@ -148,7 +147,7 @@ func (g *gatherer) remember(au *hal.AccessUnit) {
 		g.pps = bytes.Clone(pps)
 	}
 	if g.sps != nil && g.pps != nil {
-		g.params = appendAVC(appendAVC(nil, g.sps), g.pps)
+		g.params = hal.AppendAVC(hal.AppendAVC(nil, g.sps), g.pps)
 	}
 }
 
@@ -166,10 +165,6 @@ func (g *gatherer) complete(au *hal.AccessUnit) bool {
 	data = append(append(data, g.params...), au.Data[au.Params:]...)
 	au.Data, au.Params = data, len(g.params)
 	return true
-}
-
-func appendAVC(dst, nal []byte) []byte {
-	return append(binary.BigEndian.AppendUint32(dst, uint32(len(nal))), nal...)
 }
 
 // maxSide is the longest side of a picture that an SPS is believed.

@@ -70,7 +70,7 @@ type Clip struct {
 // Clip makes the next clip of a stream; edit, if not nil, changes what is signed.
 func (c *Camera) Clip(start time.Time, stream string, edit func(*cloud.Manifest, *cloud.ClipDetails)) (Clip, error) {
 	c.count++
-	k := Clip{Name: fmt.Sprintf("%s-%08d", start.UTC().Format("20060102T150405.000Z"), c.count)}
+	k := Clip{Name: fmt.Sprintf("%s-%08d", cloud.ClipTime(start), c.count)}
 	k.Plain = fmt.Appendf(nil, "clip %d of %s, long enough to be told from others", c.count, stream)
 	var err error
 	if k.Sealed, err = seal.Bytes(k.Plain, c.to); err != nil {

@@ -35,7 +35,7 @@ func New() *Cloud {
 
 // Upload puts both objects of a clip.
 func (c *Cloud) Upload(k Clip) {
-	c.Put(k.Name+".mp4.age", k.Sealed)
+	c.Put(k.Name+cloud.ExtClip, k.Sealed)
 	c.Put(k.Name+".jws", []byte(k.Token))
 }
 

@@ -20,12 +20,6 @@ import (
 	"iid2secure.nl/camagent/cmd/camctl/internal/verify"
 )
 
-// The endings of a clip's two objects.
-const (
-	extClip     = ".mp4.age"
-	extManifest = ".jws"
-)
-
 // Limits of what is taken from the storage into memory, in bytes. R6.
 const (
 	maxPages   = 20_000
@@ -97,31 +91,23 @@ type joiner struct {
 }
 
 func (j *joiner) add(o api.Object) {
-	if name, ok := strings.CutSuffix(o.Name, extManifest); ok {
+	if name, ok := strings.CutSuffix(o.Name, cloud.ExtManifest); ok {
 		j.manifest = name
 		return
 	}
-	name, ok := strings.CutSuffix(o.Name, extClip)
-	if !ok || !verify.Name(name) || o.Size < 0 {
+	name, ok := strings.CutSuffix(o.Name, cloud.ExtClip)
+	start, err := cloud.ParseClipName(name)
+	if !ok || err != nil || o.Size < 0 {
 		return
 	}
-	j.out = append(j.out, Listed{Name: name, Time: startOf(name), Size: o.Size, Modified: o.Modified,
+	j.out = append(j.out, Listed{Name: name, Time: start.Format("2006-01-02T15:04:05.000Z07:00"), Size: o.Size, Modified: o.Modified,
 		Complete: j.manifest == name})
-}
-
-// startOf reads the time out of a clip's name; empty if there is none such.
-func startOf(name string) string {
-	t, err := time.Parse("20060102T150405.000Z", name[:strings.IndexByte(name, '-')])
-	if err != nil {
-		return ""
-	}
-	return t.Format("2006-01-02T15:04:05.000Z07:00")
 }
 
 // Manifest fetches and verifies a clip's manifest. Errors of kind *verify.Error
 // are final.
 func (g *Getter) Manifest(ctx context.Context, name string) (verify.Clip, error) {
-	b, err := g.small(ctx, name+extManifest, seal.MaxStatement)
+	b, err := g.small(ctx, name+cloud.ExtManifest, seal.MaxStatement)
 	if err != nil {
 		return verify.Clip{}, fmt.Errorf("clip %s: %w", name, err)
 	}
@@ -130,7 +116,7 @@ func (g *Getter) Manifest(ctx context.Context, name string) (verify.Clip, error)
 
 // Sealed downloads a clip's sealed file into w and checks it against its manifest.
 func (g *Getter) Sealed(ctx context.Context, c verify.Clip, w io.Writer) error {
-	body, err := g.open(ctx, c.Name+extClip)
+	body, err := g.open(ctx, c.Name+cloud.ExtClip)
 	if err != nil {
 		return fmt.Errorf("clip %s: %w", c.Name, err)
 	}

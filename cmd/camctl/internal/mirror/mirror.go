@@ -11,13 +11,12 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
-	"github.com/cenkalti/backoff/v5"
-
+	"iid2secure.nl/camagent/cloud"
 	"iid2secure.nl/camagent/cloud/api"
 	"iid2secure.nl/camagent/cloud/durable"
+	"iid2secure.nl/camagent/cloud/retry"
 
 	"iid2secure.nl/camagent/cmd/camctl/internal/fetch"
 	"iid2secure.nl/camagent/cmd/camctl/internal/files"
@@ -98,8 +97,7 @@ func (r *run) resume() error {
 }
 
 func (r *run) follow(ctx context.Context) error {
-	wait := backoff.NewExponentialBackOff()
-	wait.InitialInterval, wait.MaxInterval = pollEvery, maxWait
+	wait := retry.Backoff{Min: pollEvery, Max: maxWait}
 	var whole time.Time
 	away := false
 	for {
@@ -113,7 +111,7 @@ func (r *run) follow(ctx context.Context) error {
 		case ctx.Err() != nil || final(err):
 			return errors.Join(ctx.Err(), ignore(err, ctx.Err()))
 		case err != nil:
-			pause = wait.NextBackOff()
+			pause = wait.Next()
 			if !away {
 				r.warn(fmt.Sprintf("trying again: %v", err))
 			}
@@ -129,10 +127,8 @@ func (r *run) follow(ctx context.Context) error {
 			}
 			r.tellGaps(settle)
 		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(pause):
+		if err := retry.Sleep(ctx, pause, nil); err != nil {
+			return err
 		}
 	}
 }
@@ -162,12 +158,11 @@ func (e *diskError) Unwrap() error { return e.error }
 
 // after is the name from which a short list begins.
 func (r *run) after() string {
-	stamp, _, _ := strings.Cut(r.newest, "-")
-	t, err := time.Parse("20060102T150405.000Z", stamp)
+	start, err := cloud.ParseClipName(r.newest)
 	if err != nil {
 		return ""
 	}
-	return t.Add(-lookBack).Format("20060102T150405.000Z")
+	return cloud.ClipTime(start.Add(-lookBack))
 }
 
 // round lists once and fetches what is new. One clip that fails does not keep
@@ -240,7 +235,7 @@ func (r *run) save(ctx context.Context, clip verify.Clip) (Record, error) {
 		return Record{}, &diskError{err}
 	}
 	defer dst.Abort()
-	details, err := r.Getter.Clip(ctx, clip, dst, path+".mp4.age", "")
+	details, err := r.Getter.Clip(ctx, clip, dst, path+cloud.ExtClip, "")
 	if err != nil {
 		return Record{}, local(err)
 	}

@@ -24,14 +24,16 @@ import (
 const MaxClip = 1 << 30
 
 var (
-	namePattern   = regexp.MustCompile(`^[0-9]{8}T[0-9]{6}\.[0-9]{3}Z-[a-z0-9]{8}$`)
 	streamPattern = regexp.MustCompile(`^[a-z0-9]{1,16}$`)
 	hashPattern   = regexp.MustCompile(`^[0-9a-f]{64}$`)
 )
 
-// Name tells whether text can be the name of a clip: then it is also safe as
-// the name of a file.
-func Name(text string) bool { return namePattern.MatchString(text) }
+// Name tells whether text is the name of a clip: then it is also safe as the
+// name of a file.
+func Name(text string) bool {
+	_, err := cloud.ParseClipName(text)
+	return err == nil
+}
 
 // Error is something that is there and is not what the camera made. To fetch
 // it again is in vain, unless somebody mends it.
