@@ -12,6 +12,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -201,24 +202,28 @@ func (a *Agent) rtspAddr() net.Addr {
 // serveRTSP serves live viewers while the camera is bound. M2, S3.
 func (a *Agent) serveRTSP(ctx context.Context) error {
 	return a.camera.bound.serve(ctx, func(ctx context.Context) error {
-		return a.camera.reopen(ctx, "rtsp", func(ctx context.Context, up func()) error {
-			ctx, cancel := context.WithCancel(ctx)
-			defer cancel()
-			s := rtsp.New(rtsp.Config{Address: a.cfg.RTSP.Address, UDP: a.cfg.RTSP.UDP,
-				MaxViewers: a.cfg.RTSP.MaxViewers, Log: a.log.Named("rtsp")},
-				a.streams, a.binding.Credential, a.camera.wantKey)
-			go func() {
-				select {
-				case <-s.Ready():
-					a.server.Store(s)
-					up()
-				case <-ctx.Done():
-				}
-			}()
-			defer a.server.Store(nil)
-			return s.Run(ctx)
-		})
+		return a.camera.reopen(ctx, "rtsp", a.serveOnce)
 	})
+}
+
+func (a *Agent) serveOnce(ctx context.Context, up func()) error {
+	s := rtsp.New(rtsp.Config{Address: a.cfg.RTSP.Address, UDP: a.cfg.RTSP.UDP,
+		MaxViewers: a.cfg.RTSP.MaxViewers, Log: a.log.Named("rtsp")},
+		a.streams, a.binding.Credential, a.camera.wantKey)
+	ctx, cancel := context.WithCancel(ctx)
+	var waiting sync.WaitGroup
+	waiting.Go(func() {
+		select {
+		case <-s.Ready():
+			a.server.Store(s)
+			up()
+		case <-ctx.Done():
+		}
+	})
+	defer a.server.Store(nil)
+	defer waiting.Wait()
+	defer cancel()
+	return s.Run(ctx)
 }
 
 // record records the configured stream while the owner wants it and is bound.

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
 
+	"iid2secure.nl/camagent/cloud"
 	"iid2secure.nl/camagent/cloud/seal"
 	"iid2secure.nl/camagent/cloud/spool"
 	"iid2secure.nl/camagent/config"
@@ -62,7 +63,7 @@ func TestR7_MissingCardIsAConditionAndItIsTakenWhenItComes(t *testing.T) {
 	require.Eventually(t, func() bool { return len(a.health.conditions()) == 0 }, 3*cardEvery, 10*time.Millisecond)
 	cancel()
 	<-done
-	_, err := a.card.Add(spool.ClipName(time.Now())+".jpg.age", spool.Snapshot, []byte("sealed"))
+	_, err := a.card.Add(cloud.ClipName(time.Now())+".jpg.age", spool.Snapshot, []byte("sealed"))
 	require.NoError(t, err)
 }
 
@@ -80,7 +81,7 @@ func smallCard(t *testing.T, limit int64) (*clipStore, *clipSink) {
 	require.NoError(t, err)
 	to, err := seal.ParseRecipients([]string{recipient})
 	require.NoError(t, err)
-	k := &clipSink{store: s, start: clip.Start{Stream: "main"}, name: spool.ClipName(time.Now()), to: to}
+	k := &clipSink{store: s, start: clip.Start{Stream: "main"}, name: cloud.ClipName(time.Now()), to: to}
 	k.file, err = card.Create(k.name, spool.Routine)
 	require.NoError(t, err)
 	k.sealed, err = seal.NewWriter(k.file, to)

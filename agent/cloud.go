@@ -40,7 +40,7 @@ func (a *Agent) openCloud() (err error) {
 	a.pairing = bind.NewPairing(a.binding, bind.PairingConfig{Send: send, Window: a.cfg.Pairing.Window, Log: a.log.Named("pairing")})
 	a.sessions = channel.NewServer(channel.ServerConfig{
 		Serial: a.id.Serial, Static: a.id.Noise, Binding: a.binding.Binding, Member: a.binding.Member,
-		Uptime: a.uptime, Execute: a.execute, Send: send, Log: a.log.Named("sessions"),
+		Uptime: a.uptime, Execute: a.executor.Execute, Send: send, Log: a.log.Named("sessions"),
 	})
 	a.uploader, err = upload.New(upload.Config{
 		Spool: a.card, Ask: a.link.Ask, Serial: a.id.Serial, Prefix: a.bindID,
@@ -49,7 +49,8 @@ func (a *Agent) openCloud() (err error) {
 	return err
 }
 
-// roots is the pool by which broker and storage are trusted: of its own, never the system's, unless none is configured.
+// roots is the pool by which broker and storage are trusted: the configured
+// roots alone, or the system's if there are none.
 func (a *Agent) roots() (*x509.CertPool, error) {
 	file := a.cfg.Cloud.RootsFile
 	if file == "" {

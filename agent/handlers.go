@@ -35,10 +35,6 @@ func (a *Agent) permitted(member string, p cloud.Permission) bool {
 	return p == "" || a.binding.Permitted(member, p)
 }
 
-func (a *Agent) execute(ctx context.Context, member string, cmd cloud.Command) cloud.Reply {
-	return a.executor.Execute(ctx, member, cmd)
-}
-
 func (a *Agent) statusGet(context.Context, string, command.None) (command.Status, error) {
 	_, bindID, _ := a.binding.Binding()
 	card := a.card.Stats()
@@ -95,7 +91,7 @@ func (a *Agent) snapshotTake(ctx context.Context, _ string, _ command.None) (com
 	if err != nil {
 		return command.Snapshot{}, err
 	}
-	name := spool.ClipName(time.Now().UTC()) + ".jpg.age"
+	name := cloud.ClipName(time.Now().UTC()) + ".jpg.age"
 	sum := sha256.Sum256(sealed)
 	reply := command.Snapshot{Name: name, Size: int64(len(sealed)), SHA256: hex.EncodeToString(sum[:])}
 	if err := a.store(ctx, name, sealed); err != nil {

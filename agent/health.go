@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"iid2secure.nl/camagent/agent/command"
+	"iid2secure.nl/camagent/cloud"
 )
 
 // health holds what is wrong now: coded conditions, one line each, that the
@@ -33,7 +34,7 @@ func (h *health) set(code, message string) {
 		c = command.Condition{Code: code, Since: time.Now().UTC().Format(time.RFC3339)}
 		h.log.Warn("condition begins", zap.String("code", code), zap.String("message", message))
 	}
-	c.Message = message
+	c.Message = cloud.OneLine(message)
 	h.list[code] = c
 }
 

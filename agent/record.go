@@ -53,7 +53,7 @@ func (s *clipStore) failed(err error) error {
 	case bad != nil:
 		s.health.set("card", bad.Error())
 	default:
-		s.health.set("recording", oneLine(err))
+		s.health.set("recording", err.Error())
 	}
 	return err
 }
@@ -68,7 +68,7 @@ func (s *clipStore) create(start clip.Start) (*clipSink, error) {
 		return nil, err
 	}
 	began := wallClock(start.Time)
-	k := &clipSink{store: s, start: start, began: began, name: spool.ClipName(began), to: to,
+	k := &clipSink{store: s, start: start, began: began, name: cloud.ClipName(began), to: to,
 		head: cloud.Statement{V: 1, Serial: s.id.Serial, Epoch: epoch, BindID: bindID}}
 	if k.file, err = s.card.Create(k.name, s.lane); err != nil {
 		return nil, err

@@ -2,7 +2,6 @@ package agent
 
 import (
 	"path/filepath"
-	"strings"
 	"sync"
 
 	"iid2secure.nl/camagent/agent/command"
@@ -87,6 +86,3 @@ func (f *settingsFile) rebind(bindID string) {
 		f.bindID, f.now = bindID, f.defaults.Clone()
 	}
 }
-
-// oneLine puts joined errors on one line.
-func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }

@@ -5,6 +5,8 @@ import (
 	"runtime"
 	"testing"
 	"time"
+
+	"iid2secure.nl/camagent/cloud"
 )
 
 // manyClips fills a card in memory with n closed clips, 60 an hour.
@@ -24,7 +26,7 @@ func manyClips(n int) *memFS {
 	data := &memFile{data: make([]byte, 1000)}
 	at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	for i := range n {
-		name := at.Add(time.Duration(i)*time.Minute).Format(nameLayout) + "-abcdefgh"
+		name := cloud.ClipTime(at.Add(time.Duration(i)*time.Minute)) + "-abcdefgh"
 		if i%60 == 0 {
 			put(dir, hourOf(name), &memFile{dir: true})
 		}
@@ -63,7 +65,7 @@ func BenchmarkWrite(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer s.Close()
-	f, err := s.Create(ClipName(time.Now()), Routine)
+	f, err := s.Create(cloud.ClipName(time.Now()), Routine)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"syscall"
+
+	"iid2secure.nl/camagent/cloud/durable"
 )
 
 // FS is what a Spool needs of a file system; paths are absolute or relative to
@@ -50,13 +52,7 @@ func (osFS) Mkdir(path string) error {
 	return nil
 }
 
-func (osFS) SyncDir(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
-}
+func (osFS) SyncDir(path string) error { return durable.SyncDir(path) }
 
 func (osFS) Free(path string) (int64, error) {
 	var st syscall.Statfs_t

@@ -145,7 +145,7 @@ func (x *index) oldest() (t time.Time) {
 		}
 	}
 	if first != "" {
-		t, _ = ClipStart(first)
+		t, _ = startOf(first)
 	}
 	return t
 }

@@ -149,7 +149,7 @@ const (
 
 // sortName tells what a file name stands for, and of which object.
 func sortName(file string) (object string, kind fileKind) {
-	if _, err := ClipStart(file); err != nil {
+	if _, err := startOf(file); err != nil {
 		return "", kindForeign
 	}
 	stem, suffix := file[:stemLen], file[stemLen:]

@@ -44,6 +44,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"iid2secure.nl/camagent/cloud"
 )
 
 // Lane is the urgency of an object; lower ones go first.
@@ -130,8 +132,8 @@ type Stats struct {
 
 // Object and part names end so.
 const (
-	extClip     = ".mp4.age"
-	extManifest = ".jws"
+	extClip     = cloud.ExtClip
+	extManifest = cloud.ExtManifest
 	extPart     = ".part"
 	extTmp      = ".tmp"
 )

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"iid2secure.nl/camagent/cloud"
 )
 
 func openTemp(t *testing.T, cfg Config) (*Spool, string) {
@@ -136,13 +138,13 @@ func TestNamesStayInTheirFolder(t *testing.T) {
 func TestClipName(t *testing.T) {
 	t.Parallel()
 	at := time.Date(2026, 1, 2, 4, 4, 5, 123_999_999, time.FixedZone("", 3600))
-	name := ClipName(at)
+	name := cloud.ClipName(at)
 	require.Regexp(t, `^20260102T030405\.123Z-[a-z0-9]{8}$`, name)
-	require.NotEqual(t, name, ClipName(at))
-	back, err := ClipStart(name + ".mp4.age")
+	require.NotEqual(t, name, cloud.ClipName(at))
+	back, err := startOf(name + ".mp4.age")
 	require.NoError(t, err)
 	require.Equal(t, at.UTC().Truncate(time.Millisecond), back)
-	require.NoError(t, checkClip(ClipName(time.Unix(0, 0))))
+	require.NoError(t, checkClip(cloud.ClipName(time.Unix(0, 0))))
 }
 
 func TestListPages(t *testing.T) {

@@ -50,7 +50,7 @@ func BenchmarkDrain(b *testing.B) {
 	b.SetBytes(benchSize)
 	for b.Loop() {
 		b.StopTimer()
-		name := spool.ClipName(time.Now())
+		name := cloud.ClipName(time.Now())
 		f, err := r.card.Create(name, spool.Routine)
 		require.NoError(b, err)
 		_, err = f.Write(make([]byte, benchSize))
