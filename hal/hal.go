@@ -21,6 +21,7 @@
 package hal
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -114,6 +115,14 @@ type AudioFormat struct {
 	Rate     int    `json:"rate"` // samples per second
 	Channels int    `json:"channels"`
 	Config   []byte `json:"-"` // AAC: AudioSpecificConfig
+}
+
+// Same tells whether sound of a and of b can stand in one track; nil is no sound.
+func (a *AudioFormat) Same(b *AudioFormat) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return a.Codec == b.Codec && a.Rate == b.Rate && a.Channels == b.Channels && bytes.Equal(a.Config, b.Config)
 }
 
 // AudioFrame is one piece of encoded sound, some 20 to 60 ms.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"sync"
+	"time"
 
 	"iid2secure.nl/camagent/hal"
 )
@@ -93,4 +94,15 @@ func (s *Stream) remember(au *hal.AccessUnit) {
 // PushAudio hands over one frame of sound.
 func (s *Stream) PushAudio(f hal.AudioFrame) {
 	s.Ring.Push(Sample{Kind: Audio, Data: f.Data, Samples: f.Samples, Format: s.Audio(), Time: f.Time})
+}
+
+// Ticks converts a duration to ticks of a clock, to the nearest one; it does
+// not overflow for any duration and rate up to 192,000.
+func Ticks(d time.Duration, rate int64) int64 {
+	sec, rest := int64(d/time.Second), int64(d%time.Second)
+	half := int64(time.Second / 2)
+	if rest < 0 {
+		half = -half
+	}
+	return sec*rate + (rest*rate+half)/int64(time.Second)
 }

@@ -5,8 +5,8 @@
 // It must not know what becomes of the bytes: sealing, names, folders and
 // manifests are the store's. It never blocks the ring: a store that is slow
 // costs frames of its own clips alone, and those are counted. Picture bytes are
-// not copied before they are muxed. No frame is lost or doubled between one clip and the next:
-// the key frame that closes a clip begins the next.
+// not copied before they are muxed. No frame is lost or doubled between one clip
+// and the next: the key frame that closes a clip begins the next.
 package clip
 
 import (

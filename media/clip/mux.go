@@ -117,8 +117,6 @@ func (c *clip) marshalHeader() error {
 	return init.Marshal(c.buf)
 }
 
-func (c *clip) writeHeader() error { return c.write() }
-
 // write hands the buffer to the sink.
 func (c *clip) write() error {
 	n, err := c.sink.Write(c.buf.Bytes())
@@ -147,7 +145,7 @@ func (c *clip) picture(s *media.Sample) error {
 
 // place puts the newest picture, which lasts until end, into the fragment.
 func (c *clip) place(end time.Time) error {
-	pos := ticks(end.Sub(c.zero), videoClock)
+	pos := media.Ticks(end.Sub(c.zero), videoClock)
 	duration := uint64(max(pos-int64(c.video.next), 1))
 	payload := c.last.Data[c.last.Params:]
 	if c.full(duration, len(payload)) {
@@ -164,7 +162,7 @@ func (c *clip) place(end time.Time) error {
 func (c *clip) full(duration uint64, size int) bool {
 	span := c.video.next + duration - c.video.base
 	return len(c.video.samples) > 0 &&
-		(span > uint64(ticks(c.cfg.MaxFragment, videoClock)) || c.pending()+size+sampleHead > c.cfg.FragmentBytes)
+		(span > uint64(media.Ticks(c.cfg.MaxFragment, videoClock)) || c.pending()+size+sampleHead > c.cfg.FragmentBytes)
 }
 
 // pending is the size of the fragment so far.
@@ -211,7 +209,7 @@ func (c *clip) flush() error {
 // sound takes a frame of sound. What was captured before the first picture is
 // the clip's before.
 func (c *clip) sound(s *media.Sample) error {
-	if c.sounds == nil || s.Time.Before(c.zero) || s.Format != c.format && !sameFormat(s.Format, c.format) {
+	if c.sounds == nil || s.Time.Before(c.zero) || !s.Format.Same(c.format) {
 		return nil
 	}
 	if c.sounds.jumps(s.Time.Sub(c.zero)) || c.pending()+2*len(s.Data) > c.cfg.FragmentBytes {
@@ -240,9 +238,4 @@ func (c *clip) info(cut bool) Info {
 		Frames: c.frames, FirstFrame: c.first, LastFrame: c.last.Seq,
 		Duration: time.Duration(c.video.next) * time.Second / videoClock, Cut: cut,
 	}
-}
-
-// ticks converts a duration to a track's clock, rounded to the nearest.
-func ticks(d time.Duration, clock int64) int64 {
-	return int64((d*time.Duration(clock) + time.Second/2) / time.Second)
 }

@@ -8,7 +8,6 @@ import (
 
 	"go.uber.org/zap"
 
-	"iid2secure.nl/camagent/hal"
 	"iid2secure.nl/camagent/media"
 )
 
@@ -120,7 +119,7 @@ func (r *Recorder) begin(ctx context.Context, s media.Sample) {
 		return
 	}
 	r.open = c
-	if r.check(c.writeHeader()) {
+	if r.check(c.write()) {
 		r.takePicture(s)
 	}
 }
@@ -141,7 +140,7 @@ func (r *Recorder) mustRoll(s *media.Sample) bool {
 	return length+c.frameTime()/2 >= r.cfg.Length || // the clock of pictures jitters
 		!c.fitsGOP(s) || c.gap(s) ||
 		s.Params > 0 && !bytes.Equal(s.Data[:s.Params], c.params) ||
-		!sameFormat(r.stream.Audio(), c.format)
+		!r.stream.Audio().Same(c.format)
 }
 
 // roll ends the clip with the key frame s, which begins the next.
@@ -210,12 +209,4 @@ func (r *Recorder) check(err error) bool {
 	r.open = nil
 	r.trouble.failed(err, time.Now())
 	return false
-}
-
-// sameFormat compares what a track depends on.
-func sameFormat(a, b *hal.AudioFormat) bool {
-	if a == nil || b == nil {
-		return a == b
-	}
-	return a.Codec == b.Codec && a.Rate == b.Rate && a.Channels == b.Channels && bytes.Equal(a.Config, b.Config)
 }

@@ -117,15 +117,15 @@ func (s *sounds) jumps(at time.Duration) bool {
 }
 
 // off is how much later than its predecessor's end a frame is, on the track's clock.
-func (s *sounds) off(at time.Duration) int64 { return ticks(at, s.clock) - int64(s.track.next) }
+func (s *sounds) off(at time.Duration) int64 { return media.Ticks(at, s.clock) - int64(s.track.next) }
 
-func (s *sounds) drift() int64 { return ticks(maxDrift, s.clock) }
+func (s *sounds) drift() int64 { return media.Ticks(maxDrift, s.clock) }
 
 // add takes a frame captured at time at. After a jump the fragment is empty.
 func (s *sounds) add(f *media.Sample, at time.Duration) {
 	switch {
 	case !s.begun || s.jumps(at):
-		s.track.next = uint64(ticks(at, s.clock))
+		s.track.next = uint64(media.Ticks(at, s.clock))
 		s.track.base = s.track.next
 	case s.off(at) < -s.drift():
 		return

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/pion/rtcp"
+
+	"iid2secure.nl/camagent/media"
 )
 
 // timeline is the one clock of a viewer's picture and sound. Its zero is the
@@ -31,20 +33,10 @@ func (l *timeline) advance(captured, now time.Time) {
 
 func (l *timeline) wallTime(captured time.Time) time.Time { return l.wall.Add(captured.Sub(l.zero)) }
 
-// toTicks converts a duration to ticks of a clock, to the nearest one.
-func toTicks(d time.Duration, rate int64) int64 {
-	sec, rest := int64(d/time.Second), int64(d%time.Second)
-	half := int64(time.Second / 2)
-	if rest < 0 {
-		half = -half
-	}
-	return sec*rate + (rest*rate+half)/int64(time.Second)
-}
-
 // pictureStamp gives a picture its timestamp. Two pictures never share one:
 // receivers would take them for one.
 func (t *track) pictureStamp(since time.Duration) uint32 {
-	ts := t.base + uint32(toTicks(since, t.rate))
+	ts := t.base + uint32(media.Ticks(since, t.rate))
 	if t.started && ts == t.last {
 		ts++
 	}

@@ -54,7 +54,7 @@ func newOffer(s *media.Stream, sps, pps []byte, sound *hal.AudioFormat) (*offer,
 }
 
 func (o *offer) matches(sps, pps []byte, sound *hal.AudioFormat) bool {
-	return bytes.Equal(o.sps, sps) && bytes.Equal(o.pps, pps) && sameSound(o.sound, sound)
+	return bytes.Equal(o.sps, sps) && bytes.Equal(o.pps, pps) && o.sound.Same(sound)
 }
 
 func soundFormat(f *hal.AudioFormat) (format.Format, error) {

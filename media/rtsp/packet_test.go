@@ -239,7 +239,7 @@ func TestM2_TicksAreTheNearest(t *testing.T) {
 		{40 * time.Millisecond, 90000, 3600}, {-40 * time.Millisecond, 90000, -3600}, {time.Second / 30, 90000, 3000},
 		{100 * 24 * time.Hour, 90000, 100 * 24 * 3600 * 90000}, {6 * time.Microsecond, 90000, 1}, {-6 * time.Microsecond, 90000, -1},
 	} {
-		require.Equal(t, c.want, toTicks(c.d, c.rate), "%v", c)
+		require.Equal(t, c.want, media.Ticks(c.d, c.rate), "%v", c)
 	}
 }
 

@@ -159,9 +159,6 @@ func (s *Server) Addr() net.Addr {
 // to refuse that user, or they come back.
 func (s *Server) Drop(user string) { s.drop(func(v *viewer) bool { return v.user == user }) }
 
-// DropAll ends all viewers at once.
-func (s *Server) DropAll() { s.drop(func(*viewer) bool { return true }) }
-
 func (s *Server) drop(which func(*viewer) bool) {
 	var sinks []sink
 	s.mu.Lock()

@@ -23,8 +23,8 @@ type soundClock struct {
 // behind the timeline's zero, that lasts ticks; anchored: the count was put
 // back to the capture time, as it is at the start.
 func (c *soundClock) stamp(since time.Duration, ticks, rate int64) (at int64, anchored bool) {
-	at = toTicks(since, rate)
-	limit := toTicks(soundDrift, rate)
+	at = media.Ticks(since, rate)
+	limit := media.Ticks(soundDrift, rate)
 	if d := at - c.next; c.running && d <= limit && d >= -limit {
 		at = c.next
 	} else {
@@ -86,12 +86,4 @@ func soundTicks(f *hal.AudioFormat, samples int) int64 {
 		return int64(samples) * 48000 / int64(f.Rate)
 	}
 	return int64(samples)
-}
-
-// sameSound tells whether frames of a can be sent where b was announced.
-func sameSound(a, b *hal.AudioFormat) bool {
-	if a == nil || b == nil {
-		return a == b
-	}
-	return a == b || a.Codec == b.Codec && a.Rate == b.Rate && a.Channels == b.Channels && string(a.Config) == string(b.Config)
 }

@@ -141,7 +141,7 @@ func (v *viewer) deliver(s *media.Sample, now time.Time) error {
 	if i >= len(v.tracks) || !v.tracks[i].on {
 		return nil
 	}
-	if s.Kind == media.Audio && !sameSound(v.offer.stream.Audio(), v.offer.sound) {
+	if s.Kind == media.Audio && !v.offer.stream.Audio().Same(v.offer.sound) {
 		return nil // what the viewer was told of has ended
 	}
 	t := &v.tracks[i]
