@@ -1,8 +1,11 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"image"
+	"image/jpeg"
 	"math"
 	"os"
 	"os/exec"
@@ -16,6 +19,7 @@ import (
 
 	"iid2secure.nl/camagent/agent/command"
 	"iid2secure.nl/camagent/cloud"
+	"iid2secure.nl/camagent/hal/sim"
 	"iid2secure.nl/camagent/scripts/stack"
 )
 
@@ -135,7 +139,7 @@ func checkClip(t *testing.T, s *stack.Stack, objects string, c clipFile) {
 	}
 }
 
-func TestM1_M2_M3_M4_P1_P5_SimulatedCameraEndToEnd(t *testing.T) {
+func TestM1_M2_M3_M4_M5_M7_M14_P1_P5_SimulatedCameraEndToEnd(t *testing.T) {
 	st, args := startStorage(t)
 	opt := withStorage(st, args)
 	capture := filepath.Join(t.TempDir(), "mqtt.bin")
@@ -249,16 +253,10 @@ func checkSecrecy(t *testing.T, s *stack.Stack, clips []clipFile, objects, captu
 		t.Fatal(err)
 	}
 	n.addLabel(t, qr)
-	if _, err := s.Ctl(t.Context(), "snapshot", "-o", s.Path("snapshot.jpg")); err != nil {
-		t.Fatal(err)
-	}
-	jpeg, err := os.ReadFile(s.Path("snapshot.jpg"))
-	if err != nil || string(jpeg[:2]) != "\xff\xd8" {
-		t.Fatalf("the snapshot is no JPEG: %v", err)
-	}
-	n.add("JPEG header", jpeg[:16])
+	picture := takeSnapshot(t, s)
+	n.add("JPEG header", picture[:16])
 	n.add("JFIF", []byte("\xff\xd8\xff\xe0\x00\x10JFIF\x00"))
-	n.add("picture of the snapshot", jpeg[len(jpeg)/2:len(jpeg)/2+16])
+	n.add("picture of the snapshot", picture[len(picture)/2:len(picture)/2+16])
 	size := n.searchTree(t, s.Path("camera", "card")) + n.searchTree(t, objects) + n.searchTree(t, filepath.Dir(capture))
 	for _, l := range []string{"camagent.log", "camcloud.log", "sync.log"} {
 		b, err := os.ReadFile(s.Path(l))
@@ -280,6 +278,30 @@ func checkSecrecy(t *testing.T, s *stack.Stack, clips []clipFile, objects, captu
 		t.Errorf("the search finds only %v in a clip that was decrypted on purpose", found)
 	}
 	t.Logf("%d needles, %d MB searched", len(n), size>>20)
+}
+
+// takeSnapshot takes a picture as the owner and looks whether it is one of this camera. M14.
+func takeSnapshot(t *testing.T, s *stack.Stack) []byte {
+	t.Helper()
+	if _, err := s.Ctl(t.Context(), "snapshot", "-o", s.Path("snapshot.jpg")); err != nil {
+		t.Fatal(err)
+	}
+	raw, err := os.ReadFile(s.Path("snapshot.jpg"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	img, err := jpeg.Decode(bytes.NewReader(raw))
+	if err != nil {
+		t.Fatalf("the snapshot: %v", err)
+	}
+	y, ok := img.(*image.YCbCr)
+	if !ok || y.Rect.Dx() != simWidth || y.Rect.Dy() != simHeight {
+		t.Fatalf("the snapshot is a %T of %v", img, img.Bounds())
+	}
+	if n, ok := sim.ReadStrip(y.Y, y.YStride, simWidth, simHeight); !ok || n < uint32(footage/time.Second)*20 {
+		t.Errorf("the snapshot shows frame %d (%v)", n, ok)
+	}
+	return raw
 }
 
 // TestR2_R8_PipeCameraWithBrokerAndStorageAway films real H.264 (High profile,
