@@ -1,9 +1,16 @@
 #!/bin/sh
 # Runs every fuzz target for a short time: fuzz.sh 5s
+# Each package is built once: go test -fuzz would link it anew for every target.
 set -eu
-for pkg in $(go list ./...); do
-	for target in $(go test -list '^Fuzz' "$pkg" | grep '^Fuzz' || true); do
-		echo "== $pkg $target"
-		go test -run '^$' -fuzz "^$target\$" -fuzztime "$1" "$pkg"
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+cache=$(go env GOCACHE)/fuzz
+root=$(pwd)
+for path in $(git grep -l '^func Fuzz' -- '*_test.go' | xargs -n 1 dirname | sort -u); do
+	go test -c -fuzz . -o "$dir/test" "./$path"
+	for target in $("$dir/test" -test.list '^Fuzz'); do
+		echo "== $path $target"
+		(cd "$path" && "$dir/test" -test.run '^$' -test.fuzz "^$target\$" -test.fuzztime "$1" \
+			-test.fuzzcachedir "$cache/$(head -n 1 "$root/go.mod" | cut -d ' ' -f 2)/$path")
 	done
 done

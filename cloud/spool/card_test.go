@@ -170,7 +170,7 @@ func TestForeignFilesAreLeftAlone(t *testing.T) {
 	putClip(t, s, nameAt(0), Routine, 10)
 	require.NoError(t, s.Close())
 	hour := filepath.Join(dir, "pending", "routine", "2026010203")
-	foreign := []string{"holiday.jpg", nameAt(8) + ".mp4.age", "x.part"} // nameAt(8) is of another hour
+	foreign := []string{"holiday.jpg", nameAt(8) + ".mp4.age", "x.part", nameAt(0) + "-copy.tmp", nameAt(0) + "~.part"} // nameAt(8) is of another hour
 	for _, name := range foreign {
 		require.NoError(t, os.WriteFile(filepath.Join(hour, name), []byte("x"), 0o600))
 	}

@@ -160,10 +160,13 @@ func sortName(file string) (object string, kind fileKind) {
 		return stem, kindManifest
 	case suffix == extClip+extPart:
 		return stem, kindPart
-	case strings.HasSuffix(suffix, extPart), strings.HasSuffix(suffix, extTmp):
+	case suffix == extManifest+extTmp:
 		return stem, kindTemporary
 	case checkSingle(file) == nil:
 		return file, kindFile
+	}
+	if single, ok := strings.CutSuffix(file, extPart); ok && checkSingle(single) == nil {
+		return stem, kindTemporary
 	}
 	return "", kindForeign
 }

@@ -207,7 +207,7 @@ func TestHash(t *testing.T) {
 }
 
 func FuzzNames(f *testing.F) {
-	for _, s := range []string{nameAt(0), nameAt(0) + ".mp4.age", nameAt(0) + ".jws.tmp", nameAt(0) + ".jpg.age.part", "../x", ""} {
+	for _, s := range []string{nameAt(0), nameAt(0) + ".mp4.age", nameAt(0) + ".jws.tmp", nameAt(0) + ".jpg.age.part", nameAt(0) + "\x00.tmp", "../x", ""} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, name string) {
