@@ -3,7 +3,7 @@
 // shown. It holds no logic but parsing and printing, and imports nothing of the
 // project. Its sub-packages do the work: identity (who a device is), bind
 // (pairing, roster), channel (end-to-end sessions), link (MQTT), seal (age,
-// JWS), spool (the card), upload.
+// JWS), spool (the card), upload, api (the apps' HTTPS), durable and retry.
 package cloud
 
 import (

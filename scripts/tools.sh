@@ -17,7 +17,6 @@ plugin() { # GStreamer element, package
 }
 plugin rtspsrc gstreamer1.0-plugins-good
 plugin h264parse gstreamer1.0-plugins-bad
-plugin avdec_h264 gstreamer1.0-libav
 missing=$(printf '%s\n' $missing | sort -u | tr '\n' ' ')
 [ -n "$missing" ] && [ "$missing" != " " ] || exit 0
 if [ "$(id -u)" -ne 0 ]; then

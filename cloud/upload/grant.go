@@ -58,8 +58,9 @@ func (r rules) expect(key string, p spool.Part) expectation {
 	}
 }
 
-// check (Expires is left to the store: our clock may be wrong) refuses a grant that would send our object elsewhere, under another
-// name, over something that is there, or in another way than we know.
+// check refuses a grant that would send our object elsewhere, under another
+// name, over something that is there, or in another way than we know. Expires is
+// left to the store: our clock may be wrong.
 func (e expectation) check(g cloud.Grant) error {
 	if err := e.checkRequest(g.Put, "PUT"); err != nil {
 		return err

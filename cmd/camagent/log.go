@@ -11,7 +11,7 @@ import (
 )
 
 // newLog makes the log on standard error: JSON lines on a camera, readable on a
-// terminal. Nothing is logged per frame, and bursts of one line are thinned.
+// terminal.
 func newLog(c config.Log) (*zap.Logger, error) {
 	level, err := zapcore.ParseLevel(c.Level)
 	if err != nil {

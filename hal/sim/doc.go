@@ -25,6 +25,6 @@
 // anything of the product above hal, and starts no goroutine: all work is done
 // in the caller of Next. A board owns its streams; a stream's Next owns its
 // painter and encoder; what other goroutines ask for (key frames, settings)
-// passes through the stream's lock. The painter's inner loops are marked
-// go:norace, for the reason that internal/h264 gives.
+// passes through the stream's lock. The painter's inner loops are not race
+// instrumented, for the reason that internal/h264 gives.
 package sim
