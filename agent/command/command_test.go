@@ -103,7 +103,7 @@ func TestS4_BadCommandsAreRefusedInOneLine(t *testing.T) {
 	}
 }
 
-func TestSettingsPatchAppliesWholeOrNotAtAll(t *testing.T) {
+func TestM5_SettingsPatchAppliesWholeOrNotAtAll(t *testing.T) {
 	t.Parallel()
 	board := []hal.StreamInfo{{Name: "main", Bitrate: hal.Range{Min: 1000, Max: 9000}, FPS: hal.Range{Min: 1, Max: 30}}}
 	now := Settings{Streams: map[string]StreamSettings{"main": {Bitrate: 5000, FPS: 25, GOP: 50}}, Recording: RecordContinuous}

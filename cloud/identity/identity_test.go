@@ -159,7 +159,7 @@ func TestFactory(t *testing.T) {
 	require.ErrorContains(t, err, "1 to 64")
 }
 
-func TestVerifyChainRefuses(t *testing.T) {
+func TestP6_VerifyChainRefuses(t *testing.T) {
 	t.Parallel()
 	f, err := NewFactory("Acme")
 	require.NoError(t, err)
@@ -230,7 +230,7 @@ func TestS9_ChainVerifiesIn2000(t *testing.T) {
 }
 
 // A real TLS 1.3 handshake, in which the certificate serves the client and not the server.
-func TestTLSClientOnly(t *testing.T) {
+func TestP4_CertificateIsForClientsOnly(t *testing.T) {
 	t.Parallel()
 	f, err := NewFactory("Acme")
 	require.NoError(t, err)
@@ -308,7 +308,7 @@ func TestM7_QRText(t *testing.T) {
 	require.True(t, q.Matches(NewKeyPair().Public), "by hand the code alone authenticates")
 }
 
-func TestWrongQRTexts(t *testing.T) {
+func TestS5_WrongQRTexts(t *testing.T) {
 	t.Parallel()
 	id := selfMade(t)
 	p := strings.Split(QRText(id).Reveal(), ":")

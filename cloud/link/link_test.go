@@ -16,7 +16,7 @@ import (
 	"iid2secure.nl/camagent/cloud"
 )
 
-func TestMessagesBothWays(t *testing.T) {
+func TestM5_MessagesBothWays(t *testing.T) {
 	t.Parallel()
 	m := startMosquitto(t)
 	d := m.startDevice(t, camera, nil)

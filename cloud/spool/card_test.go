@@ -91,7 +91,7 @@ func TestR7_CardErrorsByKind(t *testing.T) {
 	}
 }
 
-func TestFailedCommitLeavesNothing(t *testing.T) {
+func TestR2_FailedCommitLeavesNothing(t *testing.T) {
 	t.Parallel()
 	for _, op := range []string{"sync", "create", "write", "rename", "syncdir"} {
 		m := newMemFS()
@@ -117,7 +117,7 @@ func TestFailedCommitLeavesNothing(t *testing.T) {
 	}
 }
 
-func TestReleaseSurvivesDeadCard(t *testing.T) {
+func TestR7_ReleaseSurvivesDeadCard(t *testing.T) {
 	t.Parallel()
 	m := newMemFS()
 	s, err := Open("/mnt/card", Config{FS: m, MaxBytes: 150})

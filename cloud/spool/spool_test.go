@@ -12,8 +12,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-
-	"iid2secure.nl/camagent/cloud"
 )
 
 func openTemp(t *testing.T, cfg Config) (*Spool, string) {
@@ -45,7 +43,7 @@ func next(t *testing.T, s *Spool) Object {
 	return o
 }
 
-func TestLanesInOrder(t *testing.T) {
+func TestM4_LanesInOrder(t *testing.T) {
 	t.Parallel()
 	s, dir := openTemp(t, Config{})
 	putClip(t, s, nameAt(0), Routine, 10)
@@ -112,7 +110,7 @@ func next0(t *testing.T, s *Spool) Object {
 
 // The card is full although our count says otherwise: others write to it, too.
 // A failed commit must leave nothing that recovery takes for a clip.
-func TestNamesStayInTheirFolder(t *testing.T) {
+func TestS4_NamesStayInTheirFolder(t *testing.T) {
 	t.Parallel()
 	s, _ := openTemp(t, Config{})
 	for _, name := range []string{
@@ -133,18 +131,6 @@ func TestNamesStayInTheirFolder(t *testing.T) {
 		_, err := s.OpenPart(name)
 		require.ErrorIs(t, err, fs.ErrNotExist)
 	}
-}
-
-func TestClipName(t *testing.T) {
-	t.Parallel()
-	at := time.Date(2026, 1, 2, 4, 4, 5, 123_999_999, time.FixedZone("", 3600))
-	name := cloud.ClipName(at)
-	require.Regexp(t, `^20260102T030405\.123Z-[a-z0-9]{8}$`, name)
-	require.NotEqual(t, name, cloud.ClipName(at))
-	back, err := startOf(name + ".mp4.age")
-	require.NoError(t, err)
-	require.Equal(t, at.UTC().Truncate(time.Millisecond), back)
-	require.NoError(t, checkClip(cloud.ClipName(time.Unix(0, 0))))
 }
 
 func TestListPages(t *testing.T) {

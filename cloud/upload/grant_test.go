@@ -44,7 +44,7 @@ func TestS11_GoodGrantsAreTaken(t *testing.T) {
 	require.NoError(t, e.check(g))
 }
 
-func TestS11_HostileGrantsAreRefused(t *testing.T) {
+func TestP10_S11_HostileGrantsAreRefused(t *testing.T) {
 	t.Parallel()
 	e, honestOne := goodGrant()
 	key := e.request.Key
@@ -133,7 +133,7 @@ func TestS11_HostileCloudGetsNoConnection(t *testing.T) {
 	require.True(t, r.card.Pending(name))
 }
 
-func TestS11_PrivateAddresses(t *testing.T) {
+func TestP10_S11_PrivateAddresses(t *testing.T) {
 	t.Parallel()
 	for _, a := range []string{"127.0.0.1:1", "10.1.2.3:443", "192.168.0.1:443", "172.16.9.9:1", "169.254.169.254:80", "100.64.0.1:1",
 		"[::1]:1", "[fe80::1]:1", "[fd00::1]:1", "[::ffff:127.0.0.1]:1", "0.0.0.0:1", "[::]:1", "224.0.0.1:1", "255.255.255.255:1", "x"} {

@@ -19,7 +19,7 @@ import (
 	"iid2secure.nl/camagent/cloud/spool"
 )
 
-func TestLanesAndPairsInOrder(t *testing.T) {
+func TestM4_LanesAndPairsInOrder(t *testing.T) {
 	t.Parallel()
 	s := newFakeStore(t)
 	r := honest(t, s)
@@ -232,7 +232,7 @@ func TestFinalRefusalHoldsUpNobody(t *testing.T) {
 	require.EqualValues(t, 1, r.Stats().Refused)
 }
 
-func TestCloudAwayThenBack(t *testing.T) {
+func TestR8_CloudAwayThenBack(t *testing.T) {
 	t.Parallel()
 	s := newFakeStore(t)
 	var left atomic.Int32

@@ -186,7 +186,7 @@ func TestClips_ListedByCloud(t *testing.T) {
 	require.Equal(t, "[]\n", o.ok("clips", "--json", "--prefix", "1999"))
 }
 
-func TestGet_FileOutputAndSealed(t *testing.T) {
+func TestM3_GetFileOutputAndSealed(t *testing.T) {
 	t.Parallel()
 	o := newOwner(t)
 	k := o.own(2)[1]
@@ -227,7 +227,7 @@ func TestGet_WhatIsNotGenuineIsNotWritten(t *testing.T) {
 }
 
 // A grant is followed only over https, and to no other host by redirect. S11
-func TestS11_GrantOverPlainHTTPIsRefused(t *testing.T) {
+func TestP10_S11_GrantOverPlainHTTPIsRefused(t *testing.T) {
 	t.Parallel()
 	o := newOwner(t)
 	k := o.own(1)[0]

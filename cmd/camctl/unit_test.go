@@ -11,7 +11,7 @@ import (
 	"iid2secure.nl/camagent/agent/command"
 )
 
-func TestParsePatch(t *testing.T) {
+func TestM5_ParsePatch(t *testing.T) {
 	t.Parallel()
 	p, err := parsePatch([]string{"main.bitrate=1000000", "main.fps=15", "sub.gop=50", "recording=off", "microphone=on"})
 	require.NoError(t, err)

@@ -43,7 +43,7 @@ func TestM1_OpenRefusesWhatIsNotThereOrTaken(t *testing.T) {
 	})
 }
 
-func TestM4_AskingAStreamThatDoesNotRun(t *testing.T) {
+func TestM5_AskingAStreamThatDoesNotRun(t *testing.T) {
 	t.Parallel()
 	b := New(Config{})
 	for name, want := range map[string]error{"third": hal.ErrNoStream, "sub": hal.ErrClosed} {

@@ -64,7 +64,7 @@ func checkDecoded(t *testing.T, shots []shot, cfg hal.VideoConfig) {
 	})
 }
 
-func TestM4_TuningAndKeyFramesKeepTheStreamDecodable(t *testing.T) {
+func TestM5_TuningAndKeyFramesKeepTheStreamDecodable(t *testing.T) {
 	t.Parallel()
 	patches := []hal.VideoConfig{{Bitrate: 100_000}, {FPS: 10}, {GOP: 7}, {Bitrate: 4_000_000, FPS: 30}, {GOP: 1}, {GOP: 50, FPS: 1}, {FPS: 25, Bitrate: 500_000}}
 	var shots []shot
@@ -124,7 +124,7 @@ func TestIssue2_BitrateWithin15Percent(t *testing.T) {
 	}
 }
 
-func TestM4_BitrateFollowsTuningAtOnce(t *testing.T) {
+func TestM5_BitrateFollowsTuningAtOnce(t *testing.T) {
 	t.Parallel()
 	bubble(t, Config{}, func(t *testing.T, b *Board) {
 		v := open(t, b, "sub", hal.VideoConfig{})
@@ -173,7 +173,7 @@ func TestM1_KeyFramesComeFirstEveryGOPAndWithParameterSets(t *testing.T) {
 }
 
 // hal: within 5 frames; requests in between are one.
-func TestM4_KeyFrameOnRequest(t *testing.T) {
+func TestM5_KeyFrameOnRequest(t *testing.T) {
 	t.Parallel()
 	bubble(t, Config{}, func(t *testing.T, b *Board) {
 		v := open(t, b, "sub", hal.VideoConfig{GOP: 300})
@@ -189,7 +189,7 @@ func TestM4_KeyFrameOnRequest(t *testing.T) {
 	})
 }
 
-func TestM4_TuneClampsToTheRanges(t *testing.T) {
+func TestM5_TuneClampsToTheRanges(t *testing.T) {
 	t.Parallel()
 	bubble(t, Config{}, func(t *testing.T, b *Board) {
 		open(t, b, "main", hal.VideoConfig{})

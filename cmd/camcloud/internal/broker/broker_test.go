@@ -216,7 +216,7 @@ func (r *rig) onlyMarker(ch <-chan mqtt.Message, from mqtt.Client, topic string)
 	require.Equal(r.t, "marker", string(r.next(ch).Payload()))
 }
 
-func TestM9_DeviceAndAppTalk(t *testing.T) {
+func TestM5_DeviceAndAppTalk(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	cam := r.device()

@@ -323,7 +323,7 @@ func TestM3_ObjectsAreListedInPages(t *testing.T) {
 	}
 }
 
-func TestM9_AppTalksToItsCamera(t *testing.T) {
+func TestM5_AppTalksToItsCamera(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	cam := r.camera()

@@ -109,7 +109,7 @@ func TestClip_SealedIsKeptOnlyIfAskedFor(t *testing.T) {
 }
 
 // Nothing is decrypted, and nothing stays, of a clip that is not what it should be.
-func TestClip_TamperedLeavesNothing(t *testing.T) {
+func TestP6_TamperedClipLeavesNothing(t *testing.T) {
 	t.Parallel()
 	cam, c, g := bench(t)
 	k := upload(t, cam, c, 0)

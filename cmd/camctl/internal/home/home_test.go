@@ -105,7 +105,7 @@ func TestS8_SecretsPrintRedacted(t *testing.T) {
 	}
 }
 
-func TestAccount_RoundTrip0600(t *testing.T) {
+func TestS8_AccountRoundTrip0600(t *testing.T) {
 	t.Parallel()
 	h := home.New(t.TempDir())
 	_, err := h.Account()

@@ -190,7 +190,7 @@ func TestSync_ResumesAfterBeingKilled(t *testing.T) {
 	require.Len(t, entries, 2, "no temporary file, no sealed file stays")
 }
 
-func TestSync_ForgedClipIsRefusedAndTheOthersCome(t *testing.T) {
+func TestP6_SyncRefusesForgedClipAndTheOthersCome(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	first, bad, last := b.upload("main"), b.upload("main"), b.upload("main")
@@ -205,7 +205,7 @@ func TestSync_ForgedClipIsRefusedAndTheOthersCome(t *testing.T) {
 	require.Contains(t, b.warns()[0], "clip "+bad.Name+" is refused: its SHA-256 is not the one that the camera signed")
 }
 
-func TestSync_ReplacedBothObjects(t *testing.T) {
+func TestP6_SyncReplacedBothObjects(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	k := b.upload("main")
