@@ -70,6 +70,9 @@ func LoadIdentity(cfg config.Config) (*identity.Identity, error) {
 	if !errors.Is(err, os.ErrNotExist) {
 		return id, err
 	}
+	if _, bound := os.Stat(filepath.Join(cfg.StateDir, "binding.json")); bound == nil {
+		return nil, fmt.Errorf("no identity in %s, but binding.json beside it: the camera's keys are lost: put them back from a copy", dir)
+	}
 	if cfg.Board != "sim" {
 		return nil, fmt.Errorf("no identity in %s: provision the device with camctl factory provision --out %s", dir, cfg.StateDir)
 	}

@@ -120,3 +120,20 @@ func TestStreamThatTheBoardLacksCannotBeRecorded(t *testing.T) {
 	_, err := New(cfg, sim.New(sim.Config{}), zap.NewNop())
 	require.ErrorContains(t, err, `record.stream: is "third"`)
 }
+
+func TestLostCertificateOfABoundCameraIsNoReasonForANewIdentity(t *testing.T) {
+	t.Parallel()
+	cfg := testConfig(t)
+	testAgent(t, cfg).close()
+	dir := filepath.Join(cfg.StateDir, "identity")
+	key := filepath.Join(dir, "noise.key")
+	before, err := os.ReadFile(key)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(cfg.StateDir, "binding.json"), []byte("{}"), 0o600))
+	require.NoError(t, os.Remove(filepath.Join(dir, "device.pem")))
+	_, err = LoadIdentity(cfg)
+	require.ErrorContains(t, err, "the camera's keys are lost")
+	after, err := os.ReadFile(key)
+	require.NoError(t, err)
+	require.Equal(t, before, after, "the keys that are left are kept")
+}
