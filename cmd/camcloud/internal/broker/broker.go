@@ -21,7 +21,6 @@ import (
 	"io"
 	"net"
 	"sync"
-	"sync/atomic"
 
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
@@ -59,8 +58,7 @@ type Broker struct {
 	tls    *tls.Config
 	engine *engine
 
-	dropped atomic.Uint64
-	ready   chan struct{}
+	ready chan struct{}
 
 	capture sync.Mutex
 	mu      sync.Mutex
@@ -96,10 +94,7 @@ func (b *Broker) Run(outer context.Context) error {
 		return err
 	}
 	group, ctx := errgroup.WithContext(outer)
-	stop := context.AfterFunc(ctx, func() {
-		b.opt.Listener.Close()
-		own.conn.Close()
-	})
+	stop := context.AfterFunc(ctx, func() { b.opt.Listener.Close() })
 	defer stop()
 	group.Go(func() error { return b.serveAsks(ctx, own) })
 	group.Go(func() error { return b.accept(ctx) })
@@ -169,9 +164,6 @@ func (b *Broker) Drop(account string) {
 		}
 	}
 }
-
-// Dropped counts asks that were not answered because too many waited.
-func (b *Broker) Dropped() uint64 { return b.dropped.Load() }
 
 func (b *Broker) captured(p []byte) {
 	if b.opt.Capture == nil {

@@ -1,189 +1,92 @@
 package broker
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net"
-	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
 
 	"iid2secure.nl/camagent/cloud"
 )
 
-// cloudSide is the cloud's own connection to the engine: it hears the ask
-// topics and writes the answers. It speaks the engine's plain text protocol
-// over a pipe in memory (NATS client protocol: INFO, CONNECT, SUB, PUB, MSG,
-// PING, PONG), of which it needs five verbs.
+// cloudSide is the cloud's own connection to the engine, in memory: it hears
+// the ask topics and writes the answers.
 type cloudSide struct {
-	conn net.Conn
-	r    *bufio.Reader
-	mu   sync.Mutex // of writing
+	conn   *nats.Conn
+	asks   chan *nats.Msg
+	closed chan struct{}
 }
 
-// Limits of asks. R6.
+// Limits of asks. R6. One that finds the queue full is dropped and counted by
+// the engine's client: the device asks again.
 const (
-	askWorkers  = 4
-	askQueue    = 256
-	maxLine     = 4096
-	cloudWrites = 10 * time.Second
+	askWorkers = 4
+	askQueue   = 256
 )
 
-// ask is one request of a device; the access list is why serial can be believed.
-type ask struct {
-	serial  cloud.Serial
-	payload []byte
-}
+// askSubject is the ask topic of every device, as the engine spells it.
+const askSubject = "cam.1.*.ask"
 
 func dialCloudSide(e *engine) (*cloudSide, error) {
 	user, password := e.ticket(&server.Permissions{
 		Publish:   &server.SubjectPermission{Allow: []string{"cam.1.*.answer"}},
-		Subscribe: &server.SubjectPermission{Allow: []string{"cam.1.*.ask"}},
+		Subscribe: &server.SubjectPermission{Allow: []string{askSubject}},
 	})
-	conn, err := e.srv.InProcessConn()
+	c := &cloudSide{asks: make(chan *nats.Msg, askQueue), closed: make(chan struct{})}
+	var err error
+	c.conn, err = nats.Connect("", nats.InProcessServer(e.srv), nats.UserInfo(user, password), nats.NoReconnect(),
+		nats.ClosedHandler(func(*nats.Conn) { close(c.closed) }))
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("broker's engine refuses the cloud: %w", err)
 	}
-	c := &cloudSide{conn: conn, r: bufio.NewReaderSize(conn, maxLine)}
-	if _, err := c.line(); err != nil { // INFO
-		conn.Close()
-		return nil, err
-	}
-	hello, err := json.Marshal(map[string]any{"verbose": false, "pedantic": false, "headers": false, "lang": "go", "version": "1",
-		"protocol": 1, "user": user, "pass": password})
-	if err == nil {
-		err = c.write("CONNECT " + string(hello) + "\r\nSUB cam.1.*.ask 1\r\nPING\r\n")
+	if _, err = c.conn.ChanSubscribe(askSubject, c.asks); err == nil {
+		err = c.conn.Flush() // the subscription stands
 	}
 	if err != nil {
-		conn.Close()
-		return nil, err
+		c.conn.Close()
+		return nil, fmt.Errorf("broker's engine refuses the cloud: %w", err)
 	}
-	return c, c.ready()
+	return c, nil
 }
 
-// ready waits until the subscription stands.
-func (c *cloudSide) ready() error {
-	for {
-		line, err := c.line()
-		if err != nil {
-			return err
-		}
-		switch {
-		case line == "PONG":
-			return nil
-		case line == "PING":
-			if err := c.write("PONG\r\n"); err != nil {
-				return err
-			}
-		case strings.HasPrefix(line, "-ERR"):
-			return errors.New("broker's engine refuses the cloud: " + line)
-		}
-	}
-}
-
-// listen reads until the connection ends; each ask is handed to take.
-func (c *cloudSide) listen(take func(ask)) error {
-	for {
-		line, err := c.line()
-		if err != nil {
-			return err
-		}
-		switch verb, rest, _ := strings.Cut(line, " "); verb {
-		case "PING":
-			err = c.write("PONG\r\n")
-		case "MSG":
-			var a ask
-			if a, err = c.message(rest); err == nil {
-				take(a)
-			}
-		case "-ERR":
-			err = errors.New("broker's engine: " + line)
-		}
-		if err != nil {
-			return err
-		}
-	}
-}
-
-// message reads the rest of "MSG <subject> <sid> [reply] <bytes>" and its payload.
-func (c *cloudSide) message(args string) (ask, error) {
-	f := strings.Fields(args)
-	if len(f) < 3 {
-		return ask{}, errMalformed
-	}
-	size, err := strconv.Atoi(f[len(f)-1])
-	if err != nil || size < 0 || size > maxPacket {
-		return ask{}, errMalformed
-	}
-	b := make([]byte, size+2)
-	if _, err := io.ReadFull(c.r, b); err != nil {
-		return ask{}, err
-	}
-	serial, ok := strings.CutPrefix(f[0], "cam.1.")
-	serial, ok2 := strings.CutSuffix(serial, ".ask")
-	if !ok || !ok2 {
-		return ask{}, errMalformed
-	}
-	return ask{cloud.Serial(serial), b[:size]}, nil
-}
-
-func (c *cloudSide) answer(s cloud.Serial, payload []byte) error {
-	return c.write("PUB " + subject(s) + ".answer " + strconv.Itoa(len(payload)) + "\r\n" + string(payload) + "\r\n")
-}
-
-func (c *cloudSide) write(s string) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.conn.SetWriteDeadline(time.Now().Add(cloudWrites))
-	_, err := io.WriteString(c.conn, s)
-	return err
-}
-
-func (c *cloudSide) line() (string, error) {
-	b, err := c.r.ReadSlice('\n')
-	if err != nil {
-		return "", fmt.Errorf("broker's engine: %w", err)
-	}
-	return strings.TrimRight(string(b), "\r\n"), nil
-}
-
-// serveAsks answers asks until ctx ends or the connection fails. Those that
-// find the queue full are dropped and counted: the device asks again.
+// serveAsks answers asks until ctx ends or the connection fails.
 func (b *Broker) serveAsks(ctx context.Context, c *cloudSide) error {
-	queue := make(chan ask, askQueue)
+	defer c.conn.Close()
 	var workers sync.WaitGroup
 	for range askWorkers {
 		workers.Go(func() {
-			for a := range queue {
-				b.handle(ctx, c, a)
+			for {
+				select {
+				case m := <-c.asks:
+					b.handle(ctx, c, m)
+				case <-c.closed:
+					return
+				case <-ctx.Done():
+					return
+				}
 			}
 		})
 	}
-	err := c.listen(func(a ask) {
-		select {
-		case queue <- a:
-		default:
-			b.dropped.Add(1)
-		}
-	})
-	close(queue)
 	workers.Wait()
-	return err
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return errors.New("broker's engine ended the cloud's connection")
 }
 
-func (b *Broker) handle(ctx context.Context, c *cloudSide, a ask) {
-	payload := b.opt.Ask(ctx, a.serial, a.payload)
-	if payload == nil {
+// handle answers one ask. The access list is why the serial in its topic can be believed.
+func (b *Broker) handle(ctx context.Context, c *cloudSide, m *nats.Msg) {
+	serial, ok := strings.CutPrefix(m.Subject, "cam.1.")
+	serial, ok2 := strings.CutSuffix(serial, ".ask")
+	if !ok || !ok2 {
 		return
 	}
-	if err := c.answer(a.serial, payload); err != nil && ctx.Err() == nil {
-		b.dropped.Add(1)
+	s := cloud.Serial(serial)
+	if payload := b.opt.Ask(ctx, s, m.Data); payload != nil {
+		c.conn.Publish(subject(s)+".answer", payload)
 	}
 }
