@@ -33,6 +33,7 @@ func (s *Server) authorize(c *conn, req *base.Request) (user string, res *base.R
 	given := h.Unmarshal(req.Header["Authorization"]) == nil && h.Username != ""
 	if given && s.verify(c, req, h.Username) {
 		c.wrong = 0
+		s.know(c)
 		if c.viewer == nil {
 			c.mayIdle(false)
 		}

@@ -167,8 +167,11 @@ func TestS3_ConnectionsAreCappedAndMayNotIdle(t *testing.T) {
 	playing, idle := r.raw(), r.raw()
 	playing.play()
 	eventually(t, "both in", func() bool { return r.Stats().Conns == 2 })
-	require.True(t, r.raw().closed(), "one too many")
-	require.True(t, idle.closed(), "idle")
+	member := r.raw()
+	require.Equal(t, base.StatusOK, member.login().StatusCode, "who idles keeps no member out")
+	require.True(t, idle.closed(), "it made room")
+	require.True(t, r.raw().closed(), "one too many: both others have shown who they are")
+	require.True(t, member.closed(), "idle")
 	eventually(t, "one left", func() bool { return r.Stats().Conns == 1 })
 	require.Equal(t, base.StatusOK, playing.do(base.GetParameter, "", nil).StatusCode, "the one that plays stays")
 }

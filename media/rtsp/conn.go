@@ -73,7 +73,9 @@ func newConn(c *net.TCPConn, srv *Server) *conn {
 	_ = c.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 10 * time.Second, Count: 3})
 	setUserTimeout(c, userTimeout)
 	_ = c.SetReadDeadline(time.Now().Add(srv.cfg.LoginTimeout))
-	return &conn{TCPConn: c, srv: srv}
+	n := &conn{TCPConn: c, srv: srv}
+	srv.meet(n)
+	return n
 }
 
 // Write sends one response of gortsplib.
@@ -137,6 +139,6 @@ func (c *conn) SetWriteDeadline(time.Time) error { return nil }
 // Close ends the connection, and a write that waits on it.
 func (c *conn) Close() error {
 	err := c.TCPConn.Close()
-	c.once.Do(c.srv.leave)
+	c.once.Do(func() { c.srv.leave(c) })
 	return err
 }

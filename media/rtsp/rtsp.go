@@ -34,8 +34,9 @@ type Config struct {
 	UDPPort int
 	// MaxViewers play at once (32); one more is refused with 503.
 	MaxViewers int
-	// MaxConns are open at once (MaxViewers + 32), viewers' own included; one
-	// more is closed unread.
+	// MaxConns are open at once (MaxViewers + 32), viewers' own included; for
+	// one more, the oldest that has shown no right password is closed, or if there
+	// is none, that one.
 	MaxConns int
 	// LoginTimeout is how long a connection that does not play may stay without
 	// a request that carries the right password (15 s).

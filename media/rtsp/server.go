@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -41,9 +42,11 @@ type Server struct {
 	gort    *gortsplib.Server
 	udp     *udpPair // nil: TCP only
 	conns   int
-	viewers map[*viewer]struct{}
-	offers  map[string]*offer // the newest of each stream
-	work    sync.WaitGroup    // viewers' goroutines
+	// strangers are connections without a right password yet, the oldest first.
+	strangers []*conn
+	viewers   map[*viewer]struct{}
+	offers    map[string]*offer // the newest of each stream
+	work      sync.WaitGroup    // viewers' goroutines
 }
 
 // New makes a server of streams, each at the path of its name. requestKey asks
@@ -269,22 +272,53 @@ func (s *Server) usable(f *hal.AudioFormat) *hal.AudioFormat {
 	return f
 }
 
-// admit counts a connection in; leave counts it out.
+// admit counts a connection in; leave counts it out. At the limit the oldest
+// stranger makes room: those who only hold connections open keep nobody out. S3.
 func (s *Server) admit() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.conns >= s.cfg.MaxConns {
+	for {
+		s.mu.Lock()
+		if s.conns < s.cfg.MaxConns {
+			s.conns++
+			s.mu.Unlock()
+			return true
+		}
+		var oldest *conn
+		if len(s.strangers) > 0 {
+			oldest = s.strangers[0]
+			s.strangers = s.strangers[1:]
+		}
+		s.mu.Unlock()
 		s.count.refused.Add(1)
-		return false
+		if oldest == nil {
+			return false
+		}
+		oldest.Close()
 	}
-	s.conns++
-	return true
 }
 
-func (s *Server) leave() {
+// meet notes a connection that nobody has shown a password on.
+func (s *Server) meet(c *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.strangers = append(s.strangers, c)
+}
+
+// know says that c has shown a right password.
+func (s *Server) know(c *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.notStranger(c)
+}
+
+func (s *Server) notStranger(c *conn) {
+	s.strangers = slices.DeleteFunc(s.strangers, func(o *conn) bool { return o == c })
+}
+
+func (s *Server) leave(c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.conns--
+	s.notStranger(c)
 }
 
 // slowLine bounds one kind of line in the log.
