@@ -40,10 +40,10 @@ func execute(ctx context.Context, args []string, out, errs io.Writer) int {
 	root.SetOut(out)
 	root.SetErr(errs)
 	err := root.ExecuteContext(ctx)
-	if err == nil {
+	if err == nil || ctx.Err() != nil && errors.Is(err, context.Canceled) { // interrupted while it started
 		return exitDone
 	}
-	fmt.Fprintln(errs, err)
+	fmt.Fprintln(errs, "camcloud: "+err.Error())
 	if _, ok := errors.AsType[*config.Error](err); ok || !started {
 		return exitUsage
 	}

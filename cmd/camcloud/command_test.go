@@ -26,14 +26,14 @@ func TestAccountCommands(t *testing.T) {
 	code, out, errs := camcloud(t, "account", "add", "anna", "--dir", dir)
 	require.Equal(t, exitFailed, code)
 	require.Empty(t, out)
-	require.Equal(t, "account \"anna\": account exists\n", errs)
+	require.Equal(t, "camcloud: account \"anna\": account exists\n", errs)
 	_, out, _ = camcloud(t, "account", "list", "--dir", dir)
 	require.Equal(t, "anna\n", out)
 	code, _, _ = camcloud(t, "account", "remove", "anna", "--dir", dir)
 	require.Equal(t, exitDone, code)
 	code, _, errs = camcloud(t, "account", "remove", "anna", "--dir", dir)
 	require.Equal(t, exitFailed, code)
-	require.Equal(t, "account \"anna\": no such account\n", errs)
+	require.Equal(t, "camcloud: account \"anna\": no such account\n", errs)
 }
 
 func TestWrongUsageIsExitTwo(t *testing.T) {
