@@ -39,15 +39,16 @@ func devrun(ctx context.Context, bin, dir string) (err error) {
 	if dir, err = filepath.Abs(dir); err != nil {
 		return err
 	}
+	defer context.AfterFunc(ctx, func() { fmt.Println("\nending…") })()
 	starting, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()
 	s, err := stack.New(starting, stack.Options{Bin: bin, Dir: dir, RTSP: rtspAddress()})
 	if err != nil {
-		return err
+		return unlessEnding(ctx, err)
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
 	if err := s.Start(starting); err != nil {
-		return err
+		return unlessEnding(ctx, err)
 	}
 	sync, err := s.Sync()
 	if err != nil {
@@ -55,17 +56,24 @@ func devrun(ctx context.Context, bin, dir string) (err error) {
 	}
 	defer func() { err = errors.Join(err, sync.Stop()) }()
 	if err := tell(starting, s, bin); err != nil {
-		return err
+		return unlessEnding(ctx, err)
 	}
 	select {
 	case <-ctx.Done():
-		fmt.Println("\nending…")
 		return nil
 	case <-s.Camera.Done():
 		return fmt.Errorf("the camera ended: see %s", s.Camera.Log)
 	case <-s.Cloud.Done():
 		return fmt.Errorf("the cloud ended: see %s", s.Cloud.Log)
 	}
+}
+
+// unlessEnding is err, unless Ctrl-C has cut short what failed.
+func unlessEnding(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
 }
 
 // rtspAddress is the usual port if it is free, so that the address is easy to

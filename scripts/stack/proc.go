@@ -18,6 +18,7 @@ type Proc struct {
 	cmd  *exec.Cmd
 	done chan struct{}
 	err  error
+	told bool // to end
 }
 
 // stopWait is how long a program has between SIGTERM and SIGKILL.
@@ -64,6 +65,7 @@ func (p *Proc) Stop() error {
 		return p.ended()
 	default:
 	}
+	p.told = true
 	p.cmd.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-p.done:
@@ -74,7 +76,12 @@ func (p *Proc) Stop() error {
 	}
 }
 
+// ended says how the program ended. One that was told to before it could listen
+// for the signal has ended as it was told.
 func (p *Proc) ended() error {
+	if st, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus); ok && p.told && st.Signal() == syscall.SIGTERM {
+		return nil
+	}
 	if p.err != nil {
 		return fmt.Errorf("%s ended: %w: see %s", p.Name, p.err, p.Log)
 	}

@@ -62,8 +62,11 @@ func New(ctx context.Context, opt Options) (*Stack, error) {
 	if _, err := os.Stat(s.Path("camera", "state", "identity")); err == nil {
 		return s, nil
 	}
-	if _, err := s.Ctl(ctx, "factory", "init", s.Path("factory")); err != nil {
-		return nil, err
+	// A start that was cut short may have left the factory alone.
+	if _, err := os.Stat(s.Path("factory", "factory.pem")); err != nil {
+		if _, err := s.Ctl(ctx, "factory", "init", s.Path("factory")); err != nil {
+			return nil, err
+		}
 	}
 	_, err := s.Ctl(ctx, "factory", "provision", "--ca", s.Path("factory"), "--out", s.Path("camera", "state"))
 	return s, err
