@@ -28,6 +28,12 @@ import (
 // patience is how long a test waits for something that must come.
 const patience = 10 * time.Second
 
+// ask is what a device asked.
+type ask struct {
+	serial  cloud.Serial
+	payload []byte
+}
+
 // rig is a broker with a factory and a store.
 type rig struct {
 	t       *testing.T
