@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -108,10 +109,20 @@ func until(ctx context.Context, p *Proc, check func() bool) error {
 		select {
 		case <-t.C:
 		case <-p.done:
-			return fmt.Errorf("%s %w: see %s", p.Name, errEnded, p.Log)
+			return fmt.Errorf("%s %w: %s: see %s", p.Name, errEnded, p.lastWords(), p.Log)
 		case <-ctx.Done():
 			return fmt.Errorf("%s is not ready: %w: see %s", p.Name, ctx.Err(), p.Log)
 		}
 	}
 	return nil
+}
+
+// lastWords is the last line of the log: what a program that failed has said.
+func (p *Proc) lastWords() string {
+	b, err := os.ReadFile(p.Log)
+	if err != nil {
+		return err.Error()
+	}
+	b = bytes.TrimSpace(b)
+	return string(b[bytes.LastIndexByte(b, '\n')+1:])
 }

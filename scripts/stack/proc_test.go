@@ -18,3 +18,12 @@ func TestStopOfAProgramThatDoesNotListen(t *testing.T) {
 	<-p.Done()
 	require.ErrorContains(t, p.Stop(), "false ended: exit status 1")
 }
+
+func TestProgramThatEndsBeforeItIsReadyTellsWhy(t *testing.T) {
+	t.Parallel()
+	p, err := startProc(t.TempDir(), "sh", "sh", nil, "-c", "echo one; echo the reason >&2; exit 1")
+	require.NoError(t, err)
+	err = until(t.Context(), p, func() bool { return false })
+	require.ErrorIs(t, err, errEnded)
+	require.ErrorContains(t, err, ": the reason: see ")
+}
