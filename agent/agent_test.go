@@ -17,6 +17,8 @@ import (
 
 	"iid2secure.nl/camagent/agent/command"
 	"iid2secure.nl/camagent/cloud"
+	"iid2secure.nl/camagent/cloud/bind"
+	"iid2secure.nl/camagent/cloud/identity"
 	"iid2secure.nl/camagent/hal"
 	"iid2secure.nl/camagent/hal/sim"
 	"iid2secure.nl/camagent/media"
@@ -327,4 +329,36 @@ func TestCommandsThatTheBoardLacksAreRefusedByName(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+}
+
+func TestS2_ButtonOpensThePairingWindow(t *testing.T) {
+	t.Parallel()
+	id, err := identity.NewSelfMade()
+	if err != nil {
+		t.Fatal(err)
+	}
+	store, err := bind.Open(t.TempDir(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		a := &Agent{log: zap.NewNop(), pairing: bind.NewPairing(store, bind.PairingConfig{Send: func(string, []byte) {}})}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 2)
+		button := make(chan os.Signal, 1)
+		go func() { done <- a.pairing.Run(ctx) }()
+		go func() { done <- a.pressed(ctx, button) }()
+		time.Sleep(11 * time.Minute)
+		if a.pairing.Open() {
+			t.Error("the window is open after ten minutes")
+		}
+		button <- os.Interrupt
+		synctest.Wait()
+		if !a.pairing.Open() {
+			t.Error("the button did not open the window")
+		}
+		cancel()
+		<-done
+		<-done
+	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -23,7 +24,7 @@ type service struct {
 func (s service) Serve(ctx context.Context) error { return s.run(ctx) }
 func (s service) String() string                  { return s.name }
 
-func (a *Agent) services() []service {
+func (a *Agent) services(button <-chan os.Signal) []service {
 	list := []service{
 		{"camera", a.camera.run},
 		{"microphone", a.camera.listen},
@@ -37,6 +38,7 @@ func (a *Agent) services() []service {
 	}
 	if a.link != nil {
 		list = append(list,
+			service{"button", func(ctx context.Context) error { return a.pressed(ctx, button) }},
 			service{"link", a.link.Run},
 			service{"pairing", a.pairing.Run},
 			service{"sessions", a.sessions.Run},
@@ -58,7 +60,8 @@ var ErrFailing = errors.New("components keep failing")
 
 // Run works until ctx ends, which is no error. A component that fails or
 // panics is restarted alone; five failures in ten minutes end Run with ErrFailing.
-func (a *Agent) Run(ctx context.Context) error {
+// A signal on button is a press of the pairing button, for boards without one.
+func (a *Agent) Run(ctx context.Context, button <-chan os.Signal) error {
 	defer a.board.Close()
 	defer a.close()
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -70,7 +73,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		FailureBackoff:   time.Second,
 		Timeout:          10 * time.Second,
 	})
-	for _, s := range a.services() {
+	for _, s := range a.services(button) {
 		sup.Add(s)
 	}
 	a.log.Info("camera starts", zap.String("version", cloud.Version), zap.Stringer("serial", a.id.Serial),

@@ -101,7 +101,7 @@ func loadConfig(cmd *cobra.Command) (config.Config, error) {
 }
 
 func runCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "run", Short: "Run the camera until SIGINT or SIGTERM", RunE: run}
+	cmd := &cobra.Command{Use: "run", Short: "Run the camera until SIGINT or SIGTERM; SIGUSR1 is its pairing button", RunE: run}
 	configFlags(cmd)
 	return cmd
 }
@@ -131,7 +131,10 @@ func run(cmd *cobra.Command, _ []string) error {
 		}
 	}
 	defer time.AfterFunc(startOver, debug.FreeOSMemory).Stop()
-	return a.Run(cmd.Context())
+	button := make(chan os.Signal, 1)
+	signal.Notify(button, syscall.SIGUSR1)
+	defer signal.Stop(button)
+	return a.Run(cmd.Context(), button)
 }
 
 func versionCommand() *cobra.Command {

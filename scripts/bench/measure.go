@@ -172,7 +172,7 @@ func allocations(ctx context.Context, s *stack.Stack, url string) ([]figure, err
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	ended := make(chan error, 1)
-	go func() { ended <- a.Run(ctx) }()
+	go func() { ended <- a.Run(ctx, nil) }()
 	if err := firstKeyFrame(ctx, url, 10*time.Second); err != nil {
 		return nil, err
 	}
