@@ -20,8 +20,12 @@ func newLog(c config.Log) (*zap.Logger, error) {
 	cfg := zap.NewProductionEncoderConfig()
 	cfg.EncodeTime = zapcore.ISO8601TimeEncoder
 	encoder := zapcore.NewJSONEncoder(cfg)
-	if c.Format == "console" || c.Format == "auto" && term.IsTerminal(int(os.Stderr.Fd())) {
-		cfg.EncodeLevel = zapcore.CapitalColorLevelEncoder
+	terminal := term.IsTerminal(int(os.Stderr.Fd()))
+	if c.Format == "console" || c.Format == "auto" && terminal {
+		cfg.EncodeLevel = zapcore.CapitalLevelEncoder
+		if terminal {
+			cfg.EncodeLevel = zapcore.CapitalColorLevelEncoder
+		}
 		cfg.EncodeTime = zapcore.TimeEncoderOfLayout("15:04:05.000")
 		encoder = zapcore.NewConsoleEncoder(cfg)
 	}
