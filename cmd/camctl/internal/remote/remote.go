@@ -65,7 +65,7 @@ func noBroker(ctx context.Context, broker string, err error) error {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("broker %s does not answer", broker)
 	}
-	return fmt.Errorf("broker %s: %w", broker, err)
+	return err // which names the broker
 }
 
 // Close ends the connection; others may have it.
