@@ -6,6 +6,7 @@ need() { # program package
 	command -v "$1" >/dev/null 2>&1 || missing="$missing $2"
 }
 need gcc gcc
+[ -e /usr/include/stdlib.h ] || missing="$missing libc6-dev" # for the race detector
 need ffmpeg ffmpeg
 need ffprobe ffmpeg
 need age age
