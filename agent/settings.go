@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"fmt"
 	"path/filepath"
 	"sync"
 
@@ -41,7 +42,7 @@ func openSettings(dir, bindID string, defaults command.Settings) (*settingsFile,
 	var stored storedSettings
 	found, err := durable.ReadJSON(f.path, &stored)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("settings: %w; without the file the camera begins with its defaults", err)
 	}
 	if found && stored.BindID == bindID {
 		f.now = merge(defaults, stored.Settings)
