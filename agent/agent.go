@@ -56,6 +56,8 @@ type Agent struct {
 	pairing  *bind.Pairing
 	sessions *channel.Server
 	uploader *upload.Uploader
+	// ask asks the cloud, as link.Device.Ask does.
+	ask func(ctx context.Context, kind string, body, answer any) error
 
 	presence atomic.Uint64 // sequence of presence statements
 	server   atomic.Pointer[rtsp.Server]

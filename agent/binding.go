@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"time"
 
@@ -52,22 +53,25 @@ func (a *Agent) pressed(ctx context.Context, button <-chan os.Signal) error {
 // maxReceiptWait is the longest span between attempts to hand over a receipt.
 const maxReceiptWait = time.Minute
 
-// deliverReceipt hands the signed receipt to the cloud until it has taken or
-// finally refused it, and returns when the binding changes.
+// deliverReceipt hands the signed receipt to the cloud until it has taken it or
+// refused it for good, and returns when the binding changes. A refused one is
+// kept, and is a condition: it is tried again at the next start.
 func (a *Agent) deliverReceipt(ctx context.Context, changed <-chan struct{}) error {
 	b := retry.Backoff{Max: maxReceiptWait}
 	for {
 		notice, ok := a.binding.Receipt()
-		if !ok || a.link == nil {
+		if !ok || a.ask == nil {
 			break
 		}
 		err := a.offerReceipt(ctx, notice)
+		a.health.report("receipt", err)
 		if err == nil {
-			a.health.clear("receipt")
 			a.uploader.Kick()
 			break
 		}
-		a.health.set("receipt", "the cloud has not booked the binding yet: "+err.Error())
+		if refused := (*link.AskError)(nil); errors.As(err, &refused) && refused.Final {
+			break
+		}
 		select {
 		case <-time.After(b.Next()):
 		case <-changed:
@@ -87,14 +91,8 @@ func (a *Agent) deliverReceipt(ctx context.Context, changed <-chan struct{}) err
 func (a *Agent) offerReceipt(ctx context.Context, notice cloud.ReceiptNotice) error {
 	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
 	defer cancel()
-	err := a.link.Ask(ctx, cloud.AskReceipt, notice, nil)
-	var refused *link.AskError
-	if errors.As(err, &refused) && refused.Final {
-		a.log.Error("the cloud refuses the receipt for good: clips stay on the card", zap.String("reason", refused.Reason))
-		err = nil
-	}
-	if err != nil {
-		return err
+	if err := a.ask(ctx, cloud.AskReceipt, notice, nil); err != nil {
+		return fmt.Errorf("the cloud has not booked the binding, clips stay on the card: %w", err)
 	}
 	return a.binding.ReceiptTaken()
 }

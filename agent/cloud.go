@@ -36,6 +36,7 @@ func (a *Agent) openCloud() (err error) {
 	if err != nil {
 		return err
 	}
+	a.ask = a.link.Ask
 	send := func(client string, msg []byte) { a.link.Send(client, msg) }
 	a.pairing = bind.NewPairing(a.binding, bind.PairingConfig{Send: send, Window: a.cfg.Pairing.Window, Log: a.log.Named("pairing")})
 	a.sessions = channel.NewServer(channel.ServerConfig{
@@ -43,7 +44,7 @@ func (a *Agent) openCloud() (err error) {
 		Uptime: a.uptime, Execute: a.executor.Execute, Send: send, Log: a.log.Named("sessions"),
 	})
 	a.uploader, err = upload.New(upload.Config{
-		Spool: a.card, Ask: a.link.Ask, Serial: a.id.Serial, Prefix: a.bindID,
+		Spool: a.card, Ask: a.ask, Serial: a.id.Serial, Prefix: a.bindID,
 		Hosts: a.cfg.Cloud.StorageHosts, AllowPrivate: a.cfg.Cloud.AllowPrivate, Roots: roots, Log: a.log.Named("upload"),
 	})
 	return err

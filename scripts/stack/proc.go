@@ -55,9 +55,6 @@ func (p *Proc) PID() int { return p.cmd.Process.Pid }
 // Done is closed when the program has ended.
 func (p *Proc) Done() <-chan struct{} { return p.done }
 
-// Signal sends sig.
-func (p *Proc) Signal(sig os.Signal) error { return p.cmd.Process.Signal(sig) }
-
 // Stop ends the program politely and waits for it; a program that has to be
 // killed, or that fails on the way out, is an error.
 func (p *Proc) Stop() error {
