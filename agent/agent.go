@@ -40,7 +40,7 @@ type Agent struct {
 	started time.Time
 	lock    *os.File // on the state folder
 
-	board   hal.Board
+	board   *hal.Camera
 	streams []*media.Stream
 	camera  *camera
 	health  *health
@@ -86,7 +86,7 @@ func LoadIdentity(cfg config.Config) (*identity.Identity, error) {
 
 // New puts the camera together; it opens files and starts nothing. The board is
 // closed by Run.
-func New(cfg config.Config, board hal.Board, log *zap.Logger) (*Agent, error) {
+func New(cfg config.Config, board *hal.Camera, log *zap.Logger) (*Agent, error) {
 	a := &Agent{cfg: cfg, log: log, started: time.Now(), board: board, health: newHealth(log)}
 	if err := os.MkdirAll(cfg.StateDir, 0o700); err != nil {
 		return nil, fmt.Errorf("state folder: %w", err)
@@ -108,7 +108,7 @@ func (a *Agent) open() (err error) {
 			return err
 		}
 	}
-	if a.executor, err = command.NewExecutor(a.permitted, a.handlers()); err != nil {
+	if a.executor, err = command.NewExecutor(a.permitted, a.able, a.handlers()); err != nil {
 		return err
 	}
 	return a.openCloud()

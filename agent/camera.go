@@ -20,7 +20,7 @@ import (
 // requests go through its single goroutine (run), so that no two commands meet
 // on the hardware. The pumps read the streams that it configures.
 type camera struct {
-	board    hal.Board
+	board    *hal.Camera
 	streams  []*media.Stream
 	log      *zap.Logger
 	health   *health
@@ -35,7 +35,7 @@ type camera struct {
 	lastKey                      []time.Time // run's goroutine only
 }
 
-func newCamera(board hal.Board, streams []*media.Stream, settings *settingsFile, h *health, log *zap.Logger) *camera {
+func newCamera(board *hal.Camera, streams []*media.Stream, settings *settingsFile, h *health, log *zap.Logger) *camera {
 	return &camera{
 		board: board, streams: streams, settings: settings, health: h, log: log,
 		work: make(chan func()), keys: make(chan string, 4),
@@ -52,7 +52,7 @@ func (c *camera) run(ctx context.Context) error {
 		case f := <-c.work:
 			f()
 		case stream := <-c.keys:
-			if i, err := c.index(stream); err == nil {
+			if i, err := c.index(stream); err == nil && c.cheapKeys() {
 				c.health.report("keyframe", c.key(i))
 			}
 		case <-ctx.Done():
@@ -102,8 +102,8 @@ func (c *camera) change(ctx context.Context, p command.SettingsPatch) (command.S
 			return err
 		}
 		if p.Microphone != nil && *p.Microphone {
-			if _, ok := c.board.(hal.Microphone); !ok {
-				return cloud.Refuse(cloud.CodeUnable, "microphone: this board has none")
+			if _, ok := c.board.Capability(hal.CapMicrophone); !ok {
+				return cloud.Refuse(cloud.CodeUnable, "this camera can't do %s", hal.CapMicrophone)
 			}
 		}
 		if err := c.settings.put(next); err != nil {
@@ -121,13 +121,9 @@ func (c *camera) tune(p command.SettingsPatch, next *command.Settings) error {
 	if len(p.Streams) == 0 {
 		return nil
 	}
-	tuner, ok := c.board.(hal.EncoderTuner)
-	if !ok {
-		return cloud.Refuse(cloud.CodeUnable, "streams: this board's encoder can't be changed")
-	}
 	for name := range p.Streams {
 		s := next.Streams[name]
-		got, err := tuner.Tune(name, hal.VideoConfig{Bitrate: s.Bitrate, FPS: s.FPS, GOP: s.GOP})
+		got, err := c.board.Tune(name, hal.VideoConfig{Bitrate: s.Bitrate, FPS: s.FPS, GOP: s.GOP})
 		if errors.Is(err, hal.ErrClosed) {
 			continue // not running: it will be opened with what is kept
 		}
@@ -167,9 +163,6 @@ func (c *camera) wantKey(stream string) {
 
 // requestKey asks for a key frame for a member.
 func (c *camera) requestKey(ctx context.Context, stream string) error {
-	if _, ok := c.board.(hal.KeyframeRequester); !ok {
-		return cloud.Refuse(cloud.CodeUnable, "keyframe: this board can't make one on request")
-	}
 	i, err := c.index(stream)
 	if err != nil {
 		return err
@@ -178,28 +171,30 @@ func (c *camera) requestKey(ctx context.Context, stream string) error {
 }
 
 // key makes the board begin a GOP, at most once a second a stream; on the
-// actor's goroutine. A board that can't, and a stream that is not open, do
-// without: their next key frame comes by itself.
+// actor's goroutine. A stream that is not open does without: its next key frame
+// comes by itself.
 func (c *camera) key(i int) error {
-	k, ok := c.board.(hal.KeyframeRequester)
-	if !ok || time.Since(c.lastKey[i]) < time.Second {
+	if time.Since(c.lastKey[i]) < time.Second {
 		return nil
 	}
 	c.lastKey[i] = time.Now()
-	if err := k.RequestKeyframe(c.streams[i].Name); !errors.Is(err, hal.ErrClosed) {
+	if err := c.board.RequestKeyframe(c.streams[i].Name); !errors.Is(err, hal.ErrClosed) {
 		return err
 	}
 	return nil
 }
 
+// cheapKeys tells whether a key frame may be had without a member's asking: one
+// by restart interrupts everybody.
+func (c *camera) cheapKeys() bool {
+	k, ok := c.board.Capability(hal.CapKeyframe)
+	return ok && k.By == ""
+}
+
 // snapshot takes a JPEG.
 func (c *camera) snapshot(ctx context.Context) (jpeg []byte, err error) {
-	s, ok := c.board.(hal.Snapshotter)
-	if !ok {
-		return nil, cloud.Refuse(cloud.CodeUnable, "snapshot: this board can't take one")
-	}
 	err = c.do(ctx, func() error {
-		jpeg, err = s.Snapshot(ctx)
+		jpeg, err = c.board.Snapshot(ctx)
 		return err
 	})
 	return jpeg, err
@@ -273,20 +268,19 @@ func (c *camera) pumpOnce(ctx context.Context, i int, up func()) error {
 // listen keeps the microphone open while the owner has it on, and its sound in
 // every stream. P2: off within a second, and off means closed.
 func (c *camera) listen(ctx context.Context) error {
-	mic, ok := c.board.(hal.Microphone)
-	if !ok {
+	if _, ok := c.board.Capability(hal.CapMicrophone); !ok {
 		<-ctx.Done()
 		return ctx.Err()
 	}
 	return c.microphone.serve(ctx, func(ctx context.Context) error {
 		return c.reopen(ctx, "microphone", func(ctx context.Context, up func()) error {
-			return c.listenOnce(ctx, mic, up)
+			return c.listenOnce(ctx, up)
 		})
 	})
 }
 
-func (c *camera) listenOnce(ctx context.Context, mic hal.Microphone, up func()) error {
-	as, err := mic.OpenMicrophone(ctx)
+func (c *camera) listenOnce(ctx context.Context, up func()) error {
+	as, err := c.board.OpenMicrophone(ctx)
 	if err != nil {
 		return err
 	}

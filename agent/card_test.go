@@ -14,6 +14,7 @@ import (
 	"iid2secure.nl/camagent/cloud/seal"
 	"iid2secure.nl/camagent/cloud/spool"
 	"iid2secure.nl/camagent/config"
+	"iid2secure.nl/camagent/hal"
 	"iid2secure.nl/camagent/hal/sim"
 	"iid2secure.nl/camagent/media/clip"
 )
@@ -28,7 +29,7 @@ func testConfig(t *testing.T) config.Config {
 
 func testAgent(t *testing.T, cfg config.Config) *Agent {
 	t.Helper()
-	a, err := New(cfg, sim.New(sim.Config{}), zap.NewNop())
+	a, err := New(cfg, hal.NewCamera(sim.New(sim.Config{})), zap.NewNop())
 	require.NoError(t, err)
 	return a
 }
@@ -38,7 +39,7 @@ func TestStateFolderIsForOneCamera(t *testing.T) {
 	cfg := testConfig(t)
 	a := testAgent(t, cfg)
 	cfg.Card.Dir += "-other"
-	_, err := New(cfg, sim.New(sim.Config{}), zap.NewNop())
+	_, err := New(cfg, hal.NewCamera(sim.New(sim.Config{})), zap.NewNop())
 	require.ErrorContains(t, err, cfg.StateDir+": another camagent runs in it")
 	a.close()
 	testAgent(t, cfg).close()
@@ -117,7 +118,7 @@ func TestStreamThatTheBoardLacksCannotBeRecorded(t *testing.T) {
 	t.Parallel()
 	cfg := testConfig(t)
 	cfg.Record.Stream = "third"
-	_, err := New(cfg, sim.New(sim.Config{}), zap.NewNop())
+	_, err := New(cfg, hal.NewCamera(sim.New(sim.Config{})), zap.NewNop())
 	require.ErrorContains(t, err, `record.stream: is "third"`)
 }
 

@@ -13,7 +13,6 @@ import (
 	"iid2secure.nl/camagent/cloud"
 	"iid2secure.nl/camagent/cloud/seal"
 	"iid2secure.nl/camagent/cloud/spool"
-	"iid2secure.nl/camagent/hal"
 )
 
 // handlers binds every command of the catalogue.
@@ -35,13 +34,19 @@ func (a *Agent) permitted(member string, p cloud.Permission) bool {
 	return p == "" || a.binding.Permitted(member, p)
 }
 
+// able tells whether the camera has a capability.
+func (a *Agent) able(capability string) bool {
+	_, ok := a.board.Capability(capability)
+	return ok
+}
+
 func (a *Agent) statusGet(context.Context, string, command.None) (command.Status, error) {
 	_, bindID, _ := a.binding.Binding()
 	card := a.card.Stats()
 	up := a.uploadStats()
 	return command.Status{
 		Version: cloud.Version, Uptime: a.uptime().Milliseconds(), Time: time.Now().UTC().Format(time.RFC3339Nano),
-		Board: a.board.Info(), Capabilities: hal.Capabilities(a.board),
+		Board: a.board.Info(), Capabilities: a.board.Capabilities(),
 		Streams:    a.streamStatus(),
 		Viewers:    a.viewers(),
 		Recording:  command.RecordingStatus{Mode: a.camera.settings.get().Recording, Active: a.clips.open.Load() > 0, Clips: a.clips.closed.Load()},

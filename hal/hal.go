@@ -1,31 +1,40 @@
 // Package hal is the contract between camagent and the hardware of a camera.
 //
-// A board (hal/sim, hal/pipe, …) implements [Board], and beside it those of the
-// small optional interfaces that its hardware can honour; the agent finds them
-// by type assertion and [Capabilities] lists them for the owner. A board owns
-// its devices and child processes. It knows nothing of networks, owners or
-// files of the product, and this package imports the standard library alone.
+// A board (hal/sim, hal/pipe, hal/v4l2, hal/onboard, or yours) implements
+// [Board], and beside it those of the small optional interfaces of
+// capability.go that its hardware can honour. Parts (hal/peripheral, hal/alsa)
+// implement such interfaces alone and combine with any board. [NewCamera] joins
+// a board and its parts to a [Camera]: what the agent drives. A board owns its
+// devices and child processes. It knows nothing of networks, owners or files of
+// the product, and this package imports the standard library alone.
 //
-// Rules that hold for every board:
+// What a board promises (package haltest has a case for each sentence):
 //
-//   - One reader a stream: [VideoStream.Next] and [AudioStream.Next] are called
-//     from one goroutine at a time; every other method from any goroutine.
 //   - The first frame of a stream, and the first after a loss, is a key frame
-//     with its parameter sets in front.
+//     with its parameter sets in front; what they say equals Config.
+//   - Sequence and time rise from frame to frame; all streams, sound included,
+//     stamp by one clock, the monotonic reading of [time.Time].
 //   - Frames are immutable once handed over; a board never reuses their bytes.
-//   - All streams of a board, sound included, stamp their frames by one
-//     monotonic clock (the monotonic reading of [time.Time]).
-//   - Unsupported wishes are adjusted, not refused: Config tells what is true.
-//   - Close unblocks a Next in flight, may be called twice, and leaves no
-//     goroutine or process behind.
+//   - What a stream can't do is adjusted, not refused: Config tells what is true.
+//   - Next returns when its context ends, and when Close is called from another
+//     goroutine meanwhile; a closed stream can be opened again, any number of times.
+//   - A device that fails ends Next with ErrGone or ErrGarbage; opening again
+//     later works once the device is back. A board doesn't retry by itself.
+//   - Close leaves no goroutine, process or file descriptor behind.
+//
+// What a board may rely on, as Camera sees to it:
+//
+//   - Next is called by one goroutine at a time, and never after Close; a stream
+//     is open once at a time; stream names exist; Close is called once.
+//   - Wishes and arguments lie within the ranges that the board itself stated;
+//     zero fields of a wish mean "as the board likes".
+//   - Nothing is called after the board's Close.
+//   - All other methods may be called from any goroutine, at the same time.
 package hal
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"fmt"
-	"time"
 )
 
 // Errors by which a board says what kind of failure it met. Decide with
@@ -39,8 +48,16 @@ var (
 	ErrNoStream = errors.New("no such stream")
 	// ErrClosed: the board or the stream was closed by us.
 	ErrClosed = errors.New("closed")
-	// ErrGarbage: what the device wrote is not H.264.
+	// ErrGarbage: what the device wrote is not H.264, or breaks the rules above.
 	ErrGarbage = errors.New("not an H.264 stream")
+	// ErrStalled: the device is there, but gave nothing for too long.
+	ErrStalled = errors.New("device stalled")
+	// ErrBusy: in use, by another program or by this one.
+	ErrBusy = errors.New("in use")
+	// ErrUnable: neither the board nor a part of it can do this.
+	ErrUnable = errors.New("this camera can't do")
+	// ErrArgument: the value is outside what the board said it takes.
+	ErrArgument = errors.New("wrong value")
 )
 
 // Info names the board for status and logs.
@@ -69,18 +86,23 @@ type Range struct {
 type StreamInfo struct {
 	Name    string      `json:"name"` // "main", "sub"
 	Default VideoConfig `json:"default"`
-	FPS     Range       `json:"fps"`
-	GOP     Range       `json:"gop"`
-	Bitrate Range       `json:"bitrate"`
+	// Zero ranges are what can't be chosen.
+	FPS     Range `json:"fps"`
+	GOP     Range `json:"gop"`
+	Bitrate Range `json:"bitrate"`
+	// Reopens: closing and opening it again brings a key frame at once, and takes
+	// a new wish. Camera then offers key frames and tuning by restart.
+	Reopens bool `json:"reopens,omitempty"`
 }
 
-// Board is one camera's hardware. Methods may be called from any goroutine.
+// Board is one camera's hardware.
 type Board interface {
 	Info() Info
-	// Streams lists the streams in order of size, the largest ("main") first.
+	// Streams lists the streams in order of size, the largest ("main") first. The
+	// list is the same at every call.
 	Streams() []StreamInfo
-	// OpenVideo starts a stream. It returns ErrNoStream for an unknown name; one
-	// reader at a time: a second open of a running stream is an error.
+	// OpenVideo starts a stream. ErrNotFound, ErrBusy and permission errors say
+	// which device, and what to do.
 	OpenVideo(ctx context.Context, stream string, want VideoConfig) (VideoStream, error)
 	// Close stops everything the board started.
 	Close() error
@@ -88,106 +110,11 @@ type Board interface {
 
 // VideoStream is one running encoded stream.
 type VideoStream interface {
-	// Next blocks for the next access unit. Errors: ctx's, ErrClosed after Close,
-	// ErrGone or ErrGarbage when the device failed (the stream is then dead and
-	// is to be closed and opened again).
+	// Next blocks for the next access unit. Errors: ctx's (the stream lives on, no
+	// frame is lost), ErrClosed when Close came meanwhile, ErrGone or ErrGarbage
+	// when the device failed: the stream is then dead, to be closed and opened again.
 	Next(ctx context.Context) (AccessUnit, error)
 	// Config tells what the device really does.
 	Config() VideoConfig
 	Close() error
-}
-
-// Codec names a sound encoding by its usual short name.
-type Codec string
-
-// The sound encodings that a board may give.
-const (
-	PCMU Codec = "pcmu" // G.711 µ-law
-	PCMA Codec = "pcma" // G.711 A-law
-	L16  Codec = "l16"  // signed 16 bit, big endian (RFC 3551, 4.5.11)
-	AAC  Codec = "aac"  // raw AAC-LC frames; Config holds the AudioSpecificConfig
-	Opus Codec = "opus"
-)
-
-// AudioFormat describes the sound of a board.
-type AudioFormat struct {
-	Codec    Codec  `json:"codec"`
-	Rate     int    `json:"rate"` // samples per second
-	Channels int    `json:"channels"`
-	Config   []byte `json:"-"` // AAC: AudioSpecificConfig
-}
-
-// Same tells whether sound of a and of b can stand in one track; nil is no sound.
-func (a *AudioFormat) Same(b *AudioFormat) bool {
-	if a == nil || b == nil {
-		return a == b
-	}
-	return a.Codec == b.Codec && a.Rate == b.Rate && a.Channels == b.Channels && bytes.Equal(a.Config, b.Config)
-}
-
-// AudioFrame is one piece of encoded sound, some 20 to 60 ms.
-type AudioFrame struct {
-	Data    []byte
-	Samples int       // per channel
-	Time    time.Time // of its first sample, on the board's one clock
-}
-
-// AudioStream is one open microphone.
-type AudioStream interface {
-	Format() AudioFormat
-	// Next blocks for the next frame; errors as VideoStream.Next.
-	Next(ctx context.Context) (AudioFrame, error)
-	Close() error
-}
-
-// KeyframeRequester makes a running stream begin a new GOP within 5 frames.
-type KeyframeRequester interface {
-	RequestKeyframe(stream string) error
-}
-
-// EncoderTuner changes a running stream; zero fields of the patch stay as they
-// are. It returns what the device does afterwards. Whether viewers see a
-// restart is the board's matter; frames stay in order either way.
-type EncoderTuner interface {
-	Tune(stream string, patch VideoConfig) (VideoConfig, error)
-}
-
-// Snapshotter takes a still picture.
-type Snapshotter interface {
-	// Snapshot returns one JPEG of the present scene.
-	Snapshot(ctx context.Context) ([]byte, error)
-}
-
-// Microphone opens the board's microphone.
-type Microphone interface {
-	OpenMicrophone(ctx context.Context) (AudioStream, error)
-}
-
-// Capabilities lists by name what b can do beyond video; the order is fixed.
-func Capabilities(b Board) []string {
-	list := []string{}
-	add := func(name string, ok bool) {
-		if ok {
-			list = append(list, name)
-		}
-	}
-	_, ok := b.(KeyframeRequester)
-	add("keyframe", ok)
-	_, ok = b.(EncoderTuner)
-	add("tune", ok)
-	_, ok = b.(Snapshotter)
-	add("snapshot", ok)
-	_, ok = b.(Microphone)
-	add("microphone", ok)
-	return list
-}
-
-// FindStream returns the description of one stream of b, or ErrNoStream.
-func FindStream(b Board, name string) (StreamInfo, error) {
-	for _, s := range b.Streams() {
-		if s.Name == name {
-			return s, nil
-		}
-	}
-	return StreamInfo{}, fmt.Errorf("%s board: %w: %q", b.Info().Board, ErrNoStream, name)
 }

@@ -14,19 +14,19 @@ type None struct{}
 // The commands.
 var (
 	StatusGet = Definition[None, Status]{Entry{
-		"status.get", "", "what the camera is, does, and suffers from"}}
+		"status.get", "", "", "what the camera is, does, and suffers from"}}
 	SettingsGet = Definition[None, Settings]{Entry{
-		"settings.get", "", "the settings in force, as observed"}}
+		"settings.get", "", "", "the settings in force, as observed"}}
 	SettingsSet = Definition[SettingsPatch, Settings]{Entry{
-		"settings.set", cloud.Control, "change settings; the reply is what is in force afterwards"}}
+		"settings.set", cloud.Control, "", "change settings; the reply is what is in force afterwards"}}
 	SnapshotTake = Definition[None, Snapshot]{Entry{
-		"snapshot.take", cloud.Live, "take a picture now; it is sealed and uploaded, or sent in the reply while the store is away"}}
+		"snapshot.take", cloud.Live, hal.CapSnapshot, "take a picture now; it is sealed and uploaded, or sent in the reply while the store is away"}}
 	ClipsList = Definition[ClipsQuery, ClipsPage]{Entry{
-		"clips.list", cloud.Clips, "the clips that lie on the camera's card, newest first"}}
+		"clips.list", cloud.Clips, "", "the clips that lie on the camera's card, newest first"}}
 	KeyframeRequest = Definition[StreamName, None]{Entry{
-		"keyframe.request", cloud.Live, "make a stream begin a new GOP"}}
+		"keyframe.request", cloud.Live, hal.CapKeyframe, "make a stream begin a new GOP"}}
 	LiveGet = Definition[None, Live]{Entry{
-		"live.get", cloud.Live, "addresses and credential of the live streams on the local network"}}
+		"live.get", cloud.Live, "", "addresses and credential of the live streams on the local network"}}
 )
 
 var table = []Entry{
@@ -40,7 +40,7 @@ type Status struct {
 	Uptime       int64                `json:"uptime_ms"`
 	Time         string               `json:"time"` // the camera's clock, RFC 3339
 	Board        hal.Info             `json:"board"`
-	Capabilities []string             `json:"capabilities"`
+	Capabilities []hal.Capability     `json:"capabilities"`
 	Streams      []StreamStatus       `json:"streams"`
 	Viewers      int                  `json:"viewers"` // RTSP, all streams
 	Recording    RecordingStatus      `json:"recording"`

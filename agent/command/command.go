@@ -12,12 +12,14 @@ import (
 	"slices"
 
 	"iid2secure.nl/camagent/cloud"
+	"iid2secure.nl/camagent/hal"
 )
 
 // Entry is one row of the catalogue.
 type Entry struct {
 	Name       string
 	Permission cloud.Permission // "": any member
+	Needs      string           // the capability that the camera must have; "": none
 	Help       string
 }
 
@@ -82,11 +84,12 @@ func describe(err error) error {
 type Executor struct {
 	handlers  map[string]Handler
 	permitted func(member string, p cloud.Permission) bool
+	able      func(capability string) bool
 }
 
 // NewExecutor makes an Executor; handlers come from Bind. It is an error if one
-// is missing or is in no catalogue.
-func NewExecutor(permitted func(member string, p cloud.Permission) bool, handlers map[string]Handler) (*Executor, error) {
+// is missing or is in no catalogue. able tells what the camera can do.
+func NewExecutor(permitted func(member string, p cloud.Permission) bool, able func(capability string) bool, handlers map[string]Handler) (*Executor, error) {
 	for _, e := range All() {
 		if handlers[e.Name] == nil {
 			return nil, fmt.Errorf("command %s has no handler", e.Name)
@@ -97,7 +100,7 @@ func NewExecutor(permitted func(member string, p cloud.Permission) bool, handler
 			return nil, fmt.Errorf("handler %s is in no catalogue", name)
 		}
 	}
-	return &Executor{handlers: handlers, permitted: permitted}, nil
+	return &Executor{handlers: handlers, permitted: permitted, able: able}, nil
 }
 
 // Execute carries out cmd for member and makes the reply (without Uptime).
@@ -111,6 +114,9 @@ func (x *Executor) Execute(ctx context.Context, member string, cmd cloud.Command
 	case !x.permitted(member, entry.Permission):
 		reply.Error = cloud.Refuse(cloud.CodePermission, "%s needs the permission %q", entry.Name, entry.Permission)
 		return reply
+	case entry.Needs != "" && !x.able(entry.Needs):
+		reply.Error = cloud.Refuse(cloud.CodeUnable, "%s: this camera can't do %s", entry.Name, entry.Needs)
+		return reply
 	}
 	result, err := x.handlers[entry.Name](ctx, member, cmd.Args)
 	if err == nil {
@@ -118,9 +124,20 @@ func (x *Executor) Execute(ctx context.Context, member string, cmd cloud.Command
 		return reply
 	}
 	if !errors.As(err, &reply.Error) {
-		reply.Error = cloud.Refuse(cloud.CodeFailed, "%s: %v", entry.Name, err)
+		reply.Error = cloud.Refuse(codeOf(err), "%s: %v", entry.Name, err)
 	}
 	return reply
+}
+
+// codeOf tells by which code an error is refused.
+func codeOf(err error) string {
+	switch {
+	case errors.Is(err, hal.ErrUnable):
+		return cloud.CodeUnable
+	case errors.Is(err, hal.ErrArgument):
+		return cloud.CodeArgument
+	}
+	return cloud.CodeFailed
 }
 
 func clip(s string) string {

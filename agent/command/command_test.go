@@ -27,19 +27,21 @@ func handlersFor(special map[string]Handler) map[string]Handler {
 
 func allow(string, cloud.Permission) bool { return true }
 
+func can(string) bool { return true }
+
 func TestM5_EveryCommandNeedsAHandlerAndNoHandlerIsForeign(t *testing.T) {
 	t.Parallel()
 	m := handlersFor(nil)
-	if _, err := NewExecutor(allow, m); err != nil {
+	if _, err := NewExecutor(allow, can, m); err != nil {
 		t.Fatal(err)
 	}
 	m["privacy.off"] = m["status.get"]
-	if _, err := NewExecutor(allow, m); err == nil || !strings.Contains(err.Error(), "privacy.off") {
+	if _, err := NewExecutor(allow, can, m); err == nil || !strings.Contains(err.Error(), "privacy.off") {
 		t.Errorf("a handler without an entry: %v", err)
 	}
 	delete(m, "privacy.off")
 	delete(m, "live.get")
-	if _, err := NewExecutor(allow, m); err == nil || !strings.Contains(err.Error(), "live.get") {
+	if _, err := NewExecutor(allow, can, m); err == nil || !strings.Contains(err.Error(), "live.get") {
 		t.Errorf("an entry without a handler: %v", err)
 	}
 }
@@ -62,7 +64,7 @@ func TestP6_PermissionIsCheckedWhereACommandIsCarriedOut(t *testing.T) {
 		ran = true
 		return Settings{}, nil
 	})
-	x, err := NewExecutor(func(member string, p cloud.Permission) bool { return member == "owner" || p == cloud.Live }, handlersFor(map[string]Handler{name: h}))
+	x, err := NewExecutor(func(member string, p cloud.Permission) bool { return member == "owner" || p == cloud.Live }, can, handlersFor(map[string]Handler{name: h}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +82,7 @@ func TestS4_BadCommandsAreRefusedInOneLine(t *testing.T) {
 	t.Parallel()
 	name, h := SettingsSet.Bind(func(context.Context, string, SettingsPatch) (Settings, error) { return Settings{}, nil })
 	fail, failing := LiveGet.Bind(func(context.Context, string, None) (Live, error) { return Live{}, errors.New("a\nb") })
-	x, err := NewExecutor(allow, handlersFor(map[string]Handler{name: h, fail: failing}))
+	x, err := NewExecutor(allow, can, handlersFor(map[string]Handler{name: h, fail: failing}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,7 +145,7 @@ func FuzzExecute(f *testing.F) {
 			return ClipsPage{}, nil
 		}))
 		add(KeyframeRequest.Bind(func(context.Context, string, StreamName) (None, error) { return None{}, nil }))
-		x, err := NewExecutor(allow, handlersFor(special))
+		x, err := NewExecutor(allow, can, handlersFor(special))
 		if err != nil {
 			t.Fatal(err)
 		}

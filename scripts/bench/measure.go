@@ -19,6 +19,7 @@ import (
 
 	"iid2secure.nl/camagent/agent"
 	"iid2secure.nl/camagent/config"
+	"iid2secure.nl/camagent/hal"
 	"iid2secure.nl/camagent/hal/sim"
 	"iid2secure.nl/camagent/scripts/stack"
 )
@@ -165,7 +166,7 @@ func allocations(ctx context.Context, s *stack.Stack, url string) ([]figure, err
 	if err != nil {
 		return nil, err
 	}
-	a, err := agent.New(cfg, sim.New(sim.Config{}), zap.NewNop())
+	a, err := agent.New(cfg, hal.NewCamera(sim.New(sim.Config{})), zap.NewNop())
 	if err != nil {
 		return nil, err
 	}

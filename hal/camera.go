@@ -1,0 +1,246 @@
+package hal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+)
+
+// Parts is for a board, or a part, that knows only once it is open what it can
+// do: each of the parts implements optional interfaces.
+type Parts interface{ Parts() []any }
+
+// As finds the first of parts, those of parts included, that implements T.
+func As[T any](parts ...any) (T, bool) {
+	for _, p := range parts {
+		if t, ok := p.(T); ok {
+			return t, true
+		}
+		if more, ok := p.(Parts); ok {
+			if t, ok := As[T](more.Parts()...); ok {
+				return t, true
+			}
+		}
+	}
+	var none T
+	return none, false
+}
+
+// Camera is a board, its parts, and the fall-backs for what they lack, behind
+// the checks that hold for all: state, arguments, one reader, and counts stand
+// here once, so that drivers stay small. Methods may be called from any
+// goroutine but as they say otherwise. What is lacking is refused by
+// [ErrUnable] with its name, wrong values by [ErrArgument], everything after
+// Close by [ErrClosed].
+type Camera struct {
+	board   Board
+	closers []io.Closer
+	parts   []any // in the order in which they are asked
+	can     []Capability
+	slots   []*slot
+
+	mic, speaker, motion, button one
+
+	mu     sync.Mutex
+	closed bool
+}
+
+// slot is the place of one stream.
+type slot struct {
+	info StreamInfo
+	counters
+
+	mu   sync.Mutex
+	open *Video
+}
+
+// NewCamera joins board and parts. A capability is taken from the first part
+// that has it, else from the board, else a fall-back stands in. The Camera owns
+// them: Close closes the board and those of parts that are an io.Closer.
+func NewCamera(board Board, parts ...any) *Camera {
+	c := &Camera{board: board, parts: append(slices.Clone(parts), board)}
+	for _, p := range parts {
+		if closer, ok := p.(io.Closer); ok {
+			c.closers = append(c.closers, closer)
+		}
+	}
+	c.closers = append(c.closers, board)
+	for _, info := range board.Streams() {
+		c.slots = append(c.slots, &slot{info: info})
+	}
+	c.can = c.fallBack()
+	return c
+}
+
+// Info names the board.
+func (c *Camera) Info() Info { return c.board.Info() }
+
+// Streams lists the board's streams, the largest first.
+func (c *Camera) Streams() []StreamInfo {
+	list := make([]StreamInfo, len(c.slots))
+	for i, s := range c.slots {
+		list[i] = s.info
+	}
+	return list
+}
+
+// Capabilities lists what the camera can do beyond video, in a fixed order.
+func (c *Camera) Capabilities() []Capability { return slices.Clone(c.can) }
+
+// Capability tells whether, and how, the camera can do one thing.
+func (c *Camera) Capability(name string) (Capability, bool) {
+	i := slices.IndexFunc(c.can, func(k Capability) bool { return k.Name == name })
+	if i < 0 {
+		return Capability{}, false
+	}
+	return c.can[i], true
+}
+
+// Close stops everything that the board and its parts started. Streams that
+// are open end with ErrClosed. A second call does nothing.
+func (c *Camera) Close() error {
+	c.mu.Lock()
+	done := c.closed
+	c.closed = true
+	c.mu.Unlock()
+	if done {
+		return nil
+	}
+	var errs []error
+	for _, s := range c.slots {
+		if v := s.video(); v != nil {
+			errs = append(errs, v.Close())
+		}
+	}
+	for _, o := range []*one{&c.mic, &c.speaker} {
+		errs = append(errs, o.end())
+	}
+	for _, p := range c.closers {
+		errs = append(errs, p.Close())
+	}
+	return errors.Join(errs...)
+}
+
+func (c *Camera) alive() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return fmt.Errorf("%s board: %w", c.board.Info().Board, ErrClosed)
+	}
+	return nil
+}
+
+// find returns the implementation of a capability, or why there is none.
+func find[T any](c *Camera, capability string) (T, error) {
+	var none T
+	if err := c.alive(); err != nil {
+		return none, err
+	}
+	t, ok := As[T](c.parts...)
+	if !ok {
+		return none, unable(capability)
+	}
+	return t, nil
+}
+
+// FindStream returns the description of one stream of b, or ErrNoStream.
+func FindStream(b Board, name string) (StreamInfo, error) {
+	for _, s := range b.Streams() {
+		if s.Name == name {
+			return s, nil
+		}
+	}
+	return StreamInfo{}, fmt.Errorf("%s board: %w: %q", b.Info().Board, ErrNoStream, name)
+}
+
+func (c *Camera) slot(stream string) (*slot, error) {
+	for _, s := range c.slots {
+		if s.info.Name == stream {
+			return s, nil
+		}
+	}
+	return nil, fmt.Errorf("%s board: %w: %q", c.board.Info().Board, ErrNoStream, stream)
+}
+
+func (s *slot) video() *Video {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.open
+}
+
+// one guards what only one may have at a time.
+type one struct {
+	mu    sync.Mutex
+	taken bool
+	what  io.Closer
+}
+
+func (o *one) take(name string) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.taken {
+		return fmt.Errorf("%s: %w", name, ErrBusy)
+	}
+	o.taken = true
+	return nil
+}
+
+// hold notes what is to be closed at the end; free lets the next one in.
+func (o *one) hold(c io.Closer) { o.mu.Lock(); o.what = c; o.mu.Unlock() }
+func (o *one) free()            { o.mu.Lock(); o.taken, o.what = false, nil; o.mu.Unlock() }
+
+func (o *one) end() error {
+	o.mu.Lock()
+	what := o.what
+	o.mu.Unlock()
+	if what == nil {
+		return nil
+	}
+	return what.Close()
+}
+
+// clampConfig brings a wish into the ranges of the stream.
+func (s *slot) clampConfig(want VideoConfig) VideoConfig {
+	want.FPS = clamp(want.FPS, s.info.FPS)
+	want.GOP = clamp(want.GOP, s.info.GOP)
+	want.Bitrate = clamp(want.Bitrate, s.info.Bitrate)
+	want.Width, want.Height = max(want.Width, 0), max(want.Height, 0)
+	return want
+}
+
+// clamp leaves 0, no wish, as it is, and makes no wish of what can't be chosen.
+func clamp(v int, r Range) int {
+	if v <= 0 || r == (Range{}) {
+		return 0
+	}
+	return min(max(v, r.Min), r.Max)
+}
+
+// OpenVideo opens a stream; what it can't do is adjusted. ErrBusy if it is open.
+func (c *Camera) OpenVideo(ctx context.Context, stream string, want VideoConfig) (*Video, error) {
+	s, err := c.slot(stream)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.alive(); err != nil {
+		return nil, err
+	}
+	v := &Video{camera: c, slot: s, want: s.clampConfig(want)}
+	s.mu.Lock()
+	busy := s.open != nil
+	if !busy {
+		s.open = v
+	}
+	s.mu.Unlock()
+	if busy {
+		return nil, fmt.Errorf("stream %s: %w", stream, ErrBusy)
+	}
+	if err := v.start(ctx); err != nil {
+		v.Close()
+		return nil, err
+	}
+	return v, nil
+}
