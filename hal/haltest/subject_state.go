@@ -1,0 +1,6 @@
+package haltest
+
+// subject is the state of one run.
+type subject struct {
+	Subject
+}
