@@ -18,9 +18,12 @@ import (
 // help and the shipped example follow it, the defaults are those of [Default].
 type Config struct {
 	StateDir string  `mapstructure:"state_dir" help:"folder of keys, roster and settings, on internal flash"`
-	Board    string  `mapstructure:"board" help:"where pictures come from: sim or pipe"`
+	Board    string  `mapstructure:"board" help:"where pictures come from: sim, pipe, v4l2 or onboard"`
 	Sim      Sim     `mapstructure:"sim"`
 	Pipe     Pipe    `mapstructure:"pipe"`
+	V4L2     V4L2    `mapstructure:"v4l2"`
+	Onboard  Onboard `mapstructure:"onboard"`
+	Sound    Sound   `mapstructure:"sound"`
 	Ring     Ring    `mapstructure:"ring"`
 	RTSP     RTSP    `mapstructure:"rtsp"`
 	Record   Record  `mapstructure:"record"`
@@ -28,25 +31,6 @@ type Config struct {
 	Cloud    Cloud   `mapstructure:"cloud"`
 	Pairing  Pairing `mapstructure:"pairing"`
 	Log      Log     `mapstructure:"log"`
-}
-
-// Sim configures the simulated board.
-type Sim struct {
-	Title string `mapstructure:"title" help:"text in the simulated picture"`
-}
-
-// Pipe configures the board that reads H.264 from commands or FIFOs.
-type Pipe struct {
-	Sources []PipeSource `mapstructure:"sources"`
-}
-
-// PipeSource is one stream: exactly one of Command and Path is set.
-type PipeSource struct {
-	Stream   string        `mapstructure:"stream"`
-	Command  []string      `mapstructure:"command"`
-	Path     string        `mapstructure:"path"`
-	FPS      int           `mapstructure:"fps"`
-	EarlyCut time.Duration `mapstructure:"early_cut"`
 }
 
 // Ring bounds the frames kept in memory.
@@ -97,7 +81,7 @@ type Log struct {
 func Default() Config {
 	return Config{
 		StateDir: "/var/lib/camagent",
-		Board:    "sim",
+		Board:    BoardSim,
 		Sim:      Sim{Title: "simulated camera"},
 		Ring:     Ring{MainKB: 1536, SubKB: 384},
 		RTSP:     RTSP{Address: ":8554", UDP: true, MaxViewers: 100},
@@ -107,9 +91,6 @@ func Default() Config {
 		Log:      Log{Level: "info", Format: "auto"},
 	}
 }
-
-// Boards lists the boards that can be named.
-func Boards() []string { return []string{"sim", "pipe"} }
 
 // Load reads the configuration of camagent; file may be "" and flags nil.
 // Errors are those of [Read].
@@ -121,11 +102,7 @@ func Load(file string, flags *pflag.FlagSet, environ []string) (Config, error) {
 
 func (c *Config) check(k *Checks) {
 	k.Want(filepath.IsAbs(c.StateDir), "state_dir", c.StateDir, "an absolute path")
-	k.OneOf("board", c.Board, Boards()...)
-	k.Want(len(c.Sim.Title) <= 40, "sim.title", c.Sim.Title, "at most 40 characters")
-	if c.Board == "pipe" {
-		c.Pipe.check(k)
-	}
+	c.checkBoard(k)
 	k.Between("ring.main_kb", c.Ring.MainKB, 256, 1<<20)
 	k.Between("ring.sub_kb", c.Ring.SubKB, 128, 1<<20)
 	k.Listen("rtsp.address", c.RTSP.Address)
@@ -149,19 +126,4 @@ func (c *Cloud) check(k *Checks) {
 	for i, h := range c.StorageHosts {
 		k.Address(fmt.Sprintf("cloud.storage_hosts[%d]", i), h)
 	}
-}
-
-func (p *Pipe) check(k *Checks) {
-	seen := map[string]bool{}
-	for i, s := range p.Sources {
-		key := fmt.Sprintf("pipe.sources[%d].", i)
-		k.OneOf(key+"stream", s.Stream, "main", "sub")
-		k.Want(!seen[s.Stream], key+"stream", s.Stream, "each stream once")
-		seen[s.Stream] = true
-		k.Want((len(s.Command) > 0) != (s.Path != ""), key+"command", s.Command, "either command or path, not both")
-		k.Want(s.Path == "" || filepath.IsAbs(s.Path), key+"path", s.Path, "an absolute path")
-		k.Between(key+"fps", s.FPS, 0, 120)
-		k.Duration(key+"early_cut", s.EarlyCut, 0, 100*time.Millisecond)
-	}
-	k.Want(seen["main"], "pipe.sources", p.Sources, "a source for the stream main, as board is pipe")
 }

@@ -29,7 +29,8 @@ func TestShippedExampleEqualsDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := Default()
-	want.Pipe.Sources, want.Cloud.StorageHosts = []PipeSource{}, []string{}
+	want.Pipe, want.V4L2.Sources, want.Onboard.Sources = Pipe{Sources: []PipeSource{}, Sidecar: []string{}}, []V4L2Source{}, []OnboardSource{}
+	want.Cloud.StorageHosts = []string{}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Fatal(d)
 	}
@@ -79,6 +80,49 @@ func TestR9_EveryProblemIsNamedAtOnce(t *testing.T) {
 	}
 }
 
+func v4l2(source string) string {
+	return "board: v4l2\nv4l2: {sources: [{stream: main, " + source + "}]}"
+}
+
+func onboard(source string) string {
+	return "board: onboard\nonboard: {sources: [{stream: main, " + source + "}]}"
+}
+
+func TestEveryBoardCanBeConfigured(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{
+		"board: sim\nsim: {scenario: /a.yaml, control: '-'}",
+		"board: pipe\npipe: {sidecar: [/bin/true, a]}",
+		v4l2("device: /dev/video0, width: 640, height: 360, fps: 25, gop: 50, bitrate: 500000}, {stream: sub, device: /dev/video2"),
+		onboard("url: 'rtsp://127.0.0.1:554/stream=0', user: root, password_file: /etc/p"),
+	} {
+		if _, err := Load(write(t, text), nil, nil); err != nil {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
+func TestSimControl(t *testing.T) {
+	t.Parallel()
+	c := Default()
+	for given, want := range map[string]string{"": "/var/lib/camagent/sim.sock", "-": "", "/run/s": "/run/s"} {
+		if c.Sim.Control = given; c.SimControl() != want {
+			t.Errorf("%q: %q", given, c.SimControl())
+		}
+	}
+	if c.Board = BoardPipe; c.SimControl() != "" {
+		t.Error("a control socket without the simulator")
+	}
+}
+
+func TestS8_PasswordInAnAddressIsNotRepeated(t *testing.T) {
+	t.Parallel()
+	_, err := Load(write(t, onboard("url: 'rtsp://u:sec%ret@127.0.0.1/'")), nil, nil)
+	if err == nil || strings.Contains(err.Error(), "sec") {
+		t.Errorf("%v", err)
+	}
+}
+
 // One negative case a rule: the key that is wrong must be named.
 func TestR9_WrongValues(t *testing.T) {
 	t.Parallel()
@@ -96,6 +140,30 @@ func TestR9_WrongValues(t *testing.T) {
 		"board: pipe\npipe: {sources: [{stream: main, path: /x, early_cut: 1s}]}":            "pipe.sources[0].early_cut",
 		"board: pipe\npipe: {sources: [{stream: main, path: /x, speed: 1}]}":                 "pipe.sources",
 		"board: pipe\npipe: {sources: [{stream: sub, path: /x}]}":                            "pipe.sources",
+		"sim: {scenario: x.yaml}": "sim.scenario",
+		"sim: {control: x.sock}":  "sim.control",
+		"board: pipe\npipe: {sidecar: [a], sources: [{stream: main, path: /x}]}": "pipe.sidecar",
+		"board: v4l2":          "v4l2.sources",
+		v4l2("device: video0"): "v4l2.sources[0].device",
+		v4l2("device: /dev/video0, width: -1, height: 3"):                                  "v4l2.sources[0].width",
+		v4l2("device: /dev/video0, width: 1, height: 9000"):                                "v4l2.sources[0].height",
+		v4l2("device: /dev/video0, width: 640"):                                            "v4l2.sources[0].height",
+		v4l2("device: /dev/video0, fps: 121"):                                              "v4l2.sources[0].fps",
+		v4l2("device: /dev/video0, gop: -1"):                                               "v4l2.sources[0].gop",
+		v4l2("device: /dev/video0, bitrate: 10"):                                           "v4l2.sources[0].bitrate",
+		v4l2("device: /dev/video0}, {stream: sub, device: /dev/video0"):                    "v4l2.sources[1].device",
+		v4l2("device: /dev/video0}, {stream: main, device: /dev/video1"):                   "v4l2.sources[1].stream",
+		"board: v4l2\nv4l2: {sources: [{stream: main, device: /dev/video0}], still: jpeg}": "v4l2.still",
+		"board: onboard":                                               "onboard.sources",
+		onboard("url: http://127.0.0.1/"):                              "onboard.sources[0].url",
+		onboard("url: 'rtsp://'"):                                      "onboard.sources[0].url",
+		onboard("url: 'rtsp://u:secret@127.0.0.1/'"):                   "onboard.sources[0].url",
+		onboard("url: 'rtsp://127.0.0.1/', user: a, password_file: x"): "onboard.sources[0].password_file",
+		onboard("url: 'rtsp://127.0.0.1/', password_file: /x"):         "onboard.sources[0].user",
+		"board: onboard\nonboard: {sources: [{stream: main, url: 'rtsp://h/'}], snapshot: 'ftp://h/'}":                "onboard.snapshot",
+		"board: onboard\nsound: {microphone: x}\nonboard: {sources: [{stream: main, url: 'rtsp://h/'}], sound: true}": "sound.microphone",
+		"sound: {microphone: " + strings.Repeat("x", 65) + "}":                                                        "sound.microphone",
+		"sound: {speaker: " + strings.Repeat("x", 65) + "}":                                                           "sound.speaker",
 		"ring: {main_kb: 1}":                                            "ring.main_kb",
 		"ring: {sub_kb: 1}":                                             "ring.sub_kb",
 		"rtsp: {address: nowhere}":                                      "rtsp.address",

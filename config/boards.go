@@ -1,0 +1,209 @@
+package config
+
+import (
+	"fmt"
+	"net/url"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// The boards by name.
+const (
+	BoardSim     = "sim"
+	BoardPipe    = "pipe"
+	BoardV4L2    = "v4l2"
+	BoardOnboard = "onboard"
+)
+
+// Boards lists the boards that can be named.
+func Boards() []string { return []string{BoardSim, BoardPipe, BoardV4L2, BoardOnboard} }
+
+// None is what is written where empty means a default.
+const None = "-"
+
+// Sim configures the simulated board.
+type Sim struct {
+	Title    string `mapstructure:"title" help:"text in the simulated picture"`
+	Scenario string `mapstructure:"scenario" help:"YAML file of what happens before the simulated camera"`
+	Control  string `mapstructure:"control" help:"socket of camagent sim; sim.sock in the state folder if empty, - for none"`
+}
+
+// SimControl is the path of the control socket, "" for none.
+func (c *Config) SimControl() string {
+	switch {
+	case c.Board != BoardSim || c.Sim.Control == None:
+		return ""
+	case c.Sim.Control == "":
+		return filepath.Join(c.StateDir, "sim.sock")
+	}
+	return c.Sim.Control
+}
+
+// Pipe configures the board that reads H.264 from commands or FIFOs, or from one
+// sidecar that speaks the framed protocol.
+type Pipe struct {
+	Sources []PipeSource `mapstructure:"sources"`
+	Sidecar []string     `mapstructure:"sidecar" help:"program and arguments of a sidecar, instead of sources"`
+}
+
+// PipeSource is one stream: exactly one of Command and Path is set.
+type PipeSource struct {
+	Stream   string        `mapstructure:"stream"`
+	Command  []string      `mapstructure:"command"`
+	Path     string        `mapstructure:"path"`
+	FPS      int           `mapstructure:"fps"`
+	EarlyCut time.Duration `mapstructure:"early_cut"`
+}
+
+// V4L2 configures the board that captures H.264 from video devices.
+type V4L2 struct {
+	Sources []V4L2Source `mapstructure:"sources"`
+	Still   string       `mapstructure:"still" help:"video device that gives JPEG, for snapshots; none if empty"`
+}
+
+// V4L2Source is one stream; zero numbers are as the device likes.
+type V4L2Source struct {
+	Stream  string `mapstructure:"stream"`
+	Device  string `mapstructure:"device"`
+	Width   int    `mapstructure:"width"`
+	Height  int    `mapstructure:"height"`
+	FPS     int    `mapstructure:"fps"`
+	GOP     int    `mapstructure:"gop"`
+	Bitrate int    `mapstructure:"bitrate"` // bits per second
+}
+
+// Onboard configures the board that takes streams from another streamer on the
+// same camera.
+type Onboard struct {
+	Sources  []OnboardSource `mapstructure:"sources"`
+	Snapshot string          `mapstructure:"snapshot" help:"http address of a JPEG of the present picture; none if empty"`
+	Sound    bool            `mapstructure:"sound" help:"take the sound of stream main too"`
+}
+
+// OnboardSource is one stream.
+type OnboardSource struct {
+	Stream       string `mapstructure:"stream"`
+	URL          string `mapstructure:"url"`
+	User         string `mapstructure:"user"`
+	PasswordFile string `mapstructure:"password_file"`
+}
+
+// Sound names the ALSA devices of any board; empty: none.
+type Sound struct {
+	Microphone string `mapstructure:"microphone" help:"ALSA capture device such as hw:0,0; none if empty"`
+	Speaker    string `mapstructure:"speaker" help:"ALSA playback device such as hw:0,0; none if empty"`
+}
+
+// checkBoard looks at the section of the board that is named; those of others
+// do nothing.
+func (c *Config) checkBoard(k *Checks) {
+	k.OneOf("board", c.Board, Boards()...)
+	switch c.Board {
+	case BoardSim:
+		c.Sim.check(k)
+	case BoardPipe:
+		c.Pipe.check(k)
+	case BoardV4L2:
+		c.V4L2.check(k)
+	case BoardOnboard:
+		c.Onboard.check(k)
+	}
+	for key, d := range map[string]string{"sound.microphone": c.Sound.Microphone, "sound.speaker": c.Sound.Speaker} {
+		k.Want(len(d) <= 64, key, d, "an ALSA device such as hw:0,0")
+	}
+	k.Want(c.Board != BoardOnboard || !c.Onboard.Sound || c.Sound.Microphone == "", "sound.microphone", c.Sound.Microphone,
+		"no device, as onboard.sound is on")
+}
+
+func (s *Sim) check(k *Checks) {
+	k.Want(len(s.Title) <= 40, "sim.title", s.Title, "at most 40 characters")
+	k.pathOrNone("sim.scenario", s.Scenario)
+	k.Want(s.Control == None || s.Control == "" || filepath.IsAbs(s.Control), "sim.control", s.Control, "an absolute path, or - for none")
+}
+
+// pathOrNone wants an absolute path, or nothing.
+func (c *Checks) pathOrNone(key, have string) {
+	c.Want(have == "" || filepath.IsAbs(have), key, have, "an absolute path")
+}
+
+// device wants the path of a device.
+func (c *Checks) device(key, have string) {
+	c.Want(filepath.IsAbs(have), key, have, "a device such as /dev/video0")
+}
+
+// streams wants each stream once, and main among them.
+func (c *Checks) streams(section string, names []string) {
+	for i, s := range names {
+		key := fmt.Sprintf("%s.sources[%d].stream", section, i)
+		c.OneOf(key, s, "main", "sub")
+		c.Want(!slices.Contains(names[:i], s), key, s, "each stream once")
+	}
+	c.Want(slices.Contains(names, "main"), section+".sources", names, "a source for the stream main, as board is "+section)
+}
+
+func (p *Pipe) check(k *Checks) {
+	if len(p.Sidecar) > 0 {
+		k.Want(len(p.Sources) == 0, "pipe.sidecar", p.Sidecar, "either sidecar or sources, not both")
+		return
+	}
+	var names []string
+	for i, s := range p.Sources {
+		names = append(names, s.Stream)
+		key := fmt.Sprintf("pipe.sources[%d].", i)
+		k.Want((len(s.Command) > 0) != (s.Path != ""), key+"command", s.Command, "either command or path, not both")
+		k.pathOrNone(key+"path", s.Path)
+		k.Between(key+"fps", s.FPS, 0, 120)
+		k.Duration(key+"early_cut", s.EarlyCut, 0, 100*time.Millisecond)
+	}
+	k.streams(BoardPipe, names)
+}
+
+func (v *V4L2) check(k *Checks) {
+	var names []string
+	for i, s := range v.Sources {
+		names = append(names, s.Stream)
+		key := fmt.Sprintf("v4l2.sources[%d].", i)
+		k.device(key+"device", s.Device)
+		k.Between(key+"width", s.Width, 0, 8192)
+		k.Between(key+"height", s.Height, 0, 8192)
+		k.Want((s.Width == 0) == (s.Height == 0), key+"height", s.Height, "width and height, or neither")
+		k.Between(key+"fps", s.FPS, 0, 120)
+		k.Between(key+"gop", s.GOP, 0, 1000)
+		k.Want(s.Bitrate == 0 || s.Bitrate >= 16_000 && s.Bitrate <= 100_000_000, key+"bitrate", s.Bitrate, "0, or 16000 to 100000000 bits per second")
+		for j, other := range v.Sources[:i] {
+			k.Want(other.Device != s.Device, key+"device", s.Device, fmt.Sprintf("another device than that of source %d", j))
+		}
+	}
+	k.streams(BoardV4L2, names)
+	if v.Still != "" {
+		k.device("v4l2.still", v.Still)
+	}
+}
+
+func (o *Onboard) check(k *Checks) {
+	var names []string
+	for i, s := range o.Sources {
+		names = append(names, s.Stream)
+		key := fmt.Sprintf("onboard.sources[%d].", i)
+		k.address(key+"url", s.URL, "rtsp")
+		k.pathOrNone(key+"password_file", s.PasswordFile)
+		k.Want(s.PasswordFile == "" || s.User != "", key+"user", s.User, "a name, as password_file is set")
+	}
+	k.streams(BoardOnboard, names)
+	if o.Snapshot != "" {
+		k.address("onboard.snapshot", o.Snapshot, "http")
+	}
+}
+
+// address wants scheme://host/…, without user and password, which must not be
+// repeated in errors and logs. S8.
+func (c *Checks) address(key, have, scheme string) {
+	u, err := url.Parse(have)
+	if strings.Contains(have, "@") {
+		c.Want(false, key, "[redacted]", "an address without user and password: they have keys of their own")
+		return
+	}
+	c.Want(err == nil && u.Scheme == scheme && u.Hostname() != "", key, have, "an address such as "+scheme+"://127.0.0.1/…")
+}
