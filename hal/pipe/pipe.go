@@ -36,13 +36,22 @@ type Source struct {
 	// Stream is "main" or "sub".
 	Stream string
 	// Command is a program and its arguments, without a shell; it writes Annex B
-	// to its standard output. The program is looked up in PATH.
+	// to its standard output, a key frame first. The program is looked up in PATH.
+	// In its arguments {width}, {height}, {fps}, {gop} and {bitrate} stand for what
+	// is wished, or for the defaults below.
 	Command []string
 	// Path is a FIFO, which is read until its writer closes it, or a regular
 	// file, which is replayed in a loop at FPS pictures a second.
 	Path string
 	// FPS is the nominal picture rate; 0: as the stream itself says.
 	FPS int
+	// Width, Height, GOP and Bitrate (bits per second) are what the placeholders of
+	// Command stand for; each is needed if its placeholder is there. Otherwise they
+	// tell what the stream does, as far as it doesn't say so itself.
+	Width, Height, GOP, Bitrate int
+	// The ranges within which the placeholders can be tuned, by starting the
+	// program anew; zero: not at all.
+	FPSRange, GOPRange, BitrateRange hal.Range
 	// EarlyCut ends an access unit after a pause of the writer, instead of when
 	// the next one begins one picture later. Only for writers that write a whole
 	// access unit at once: 3 ms suits them. 0: off.
