@@ -17,20 +17,21 @@ import (
 // Config is the whole configuration. The struct is the truth: keys, flags, their
 // help and the shipped example follow it, the defaults are those of [Default].
 type Config struct {
-	StateDir string  `mapstructure:"state_dir" help:"folder of keys, roster and settings, on internal flash"`
-	Board    string  `mapstructure:"board" help:"where pictures come from: sim, pipe, v4l2 or onboard"`
-	Sim      Sim     `mapstructure:"sim"`
-	Pipe     Pipe    `mapstructure:"pipe"`
-	V4L2     V4L2    `mapstructure:"v4l2"`
-	Onboard  Onboard `mapstructure:"onboard"`
-	Sound    Sound   `mapstructure:"sound"`
-	Ring     Ring    `mapstructure:"ring"`
-	RTSP     RTSP    `mapstructure:"rtsp"`
-	Record   Record  `mapstructure:"record"`
-	Card     Card    `mapstructure:"card"`
-	Cloud    Cloud   `mapstructure:"cloud"`
-	Pairing  Pairing `mapstructure:"pairing"`
-	Log      Log     `mapstructure:"log"`
+	StateDir    string      `mapstructure:"state_dir" help:"folder of keys, roster and settings, on internal flash"`
+	Board       string      `mapstructure:"board" help:"where pictures come from: sim, pipe, v4l2 or onboard"`
+	Sim         Sim         `mapstructure:"sim"`
+	Pipe        Pipe        `mapstructure:"pipe"`
+	V4L2        V4L2        `mapstructure:"v4l2"`
+	Onboard     Onboard     `mapstructure:"onboard"`
+	Sound       Sound       `mapstructure:"sound"`
+	Peripherals Peripherals `mapstructure:"peripherals"`
+	Ring        Ring        `mapstructure:"ring"`
+	RTSP        RTSP        `mapstructure:"rtsp"`
+	Record      Record      `mapstructure:"record"`
+	Card        Card        `mapstructure:"card"`
+	Cloud       Cloud       `mapstructure:"cloud"`
+	Pairing     Pairing     `mapstructure:"pairing"`
+	Log         Log         `mapstructure:"log"`
 }
 
 // Ring bounds the frames kept in memory.
@@ -103,6 +104,7 @@ func Load(file string, flags *pflag.FlagSet, environ []string) (Config, error) {
 func (c *Config) check(k *Checks) {
 	k.Want(filepath.IsAbs(c.StateDir), "state_dir", c.StateDir, "an absolute path")
 	c.checkBoard(k)
+	c.Peripherals.check(k)
 	k.Between("ring.main_kb", c.Ring.MainKB, 256, 1<<20)
 	k.Between("ring.sub_kb", c.Ring.SubKB, 128, 1<<20)
 	k.Listen("rtsp.address", c.RTSP.Address)

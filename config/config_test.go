@@ -31,6 +31,7 @@ func TestShippedExampleEqualsDefaults(t *testing.T) {
 	want := Default()
 	want.Pipe, want.V4L2.Sources, want.Onboard.Sources = Pipe{Sources: []PipeSource{}, Sidecar: []string{}}, []V4L2Source{}, []OnboardSource{}
 	want.Cloud.StorageHosts = []string{}
+	want.Peripherals = Peripherals{Lights: []Light{}, Buttons: []Button{}, LEDs: []LED{}, Sensors: []Sensor{}}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Fatal(d)
 	}
@@ -84,6 +85,8 @@ func v4l2(source string) string {
 	return "board: v4l2\nv4l2: {sources: [{stream: main, " + source + "}]}"
 }
 
+func wired(what string) string { return "peripherals: {" + what + "}" }
+
 func onboard(source string) string {
 	return "board: onboard\nonboard: {sources: [{stream: main, " + source + "}]}"
 }
@@ -92,6 +95,8 @@ func TestEveryBoardCanBeConfigured(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{
 		"board: sim\nsim: {scenario: /a.yaml, control: '-'}",
+		wired("ir_filter: {in: a, out: b}, lights: [{kind: infrared, pwm: 'pwmchip0:1'}], light_sensor: {iio: in_illuminance_raw, dark: 3, bright: 0.5}"),
+		wired("buttons: [{button: reset, key: KEY_RESTART}], leds: [{led: status, class: green}], siren: {line: x}, sensors: [{thermal: '*'}]"),
 		"board: pipe\npipe: {sidecar: [/bin/true, a]}",
 		v4l2("device: /dev/video0, width: 640, height: 360, fps: 25, gop: 50, bitrate: 500000}, {stream: sub, device: /dev/video2"),
 		onboard("url: 'rtsp://127.0.0.1:554/stream=0', user: root, password_file: /etc/p"),
@@ -164,22 +169,42 @@ func TestR9_WrongValues(t *testing.T) {
 		"board: onboard\nsound: {microphone: x}\nonboard: {sources: [{stream: main, url: 'rtsp://h/'}], sound: true}": "sound.microphone",
 		"sound: {microphone: " + strings.Repeat("x", 65) + "}":                                                        "sound.microphone",
 		"sound: {speaker: " + strings.Repeat("x", 65) + "}":                                                           "sound.speaker",
-		"ring: {main_kb: 1}":                                            "ring.main_kb",
-		"ring: {sub_kb: 1}":                                             "ring.sub_kb",
-		"rtsp: {address: nowhere}":                                      "rtsp.address",
-		"rtsp: {address: ':70000'}":                                     "rtsp.address",
-		"rtsp: {max_viewers: 0}":                                        "rtsp.max_viewers",
-		"record: {stream: third}":                                       "record.stream",
-		"record: {clip_length: 1s}":                                     "record.clip_length",
-		"card: {dir: card}":                                             "card.dir",
-		"card: {limit_mb: 0}":                                           "card.limit_mb",
-		"cloud: {broker: ':1', storage_hosts: ['a:1']}":                 "cloud.broker",
-		"cloud: {broker: 'a:1'}":                                        "cloud.storage_hosts",
-		"cloud: {broker: 'a:1', storage_hosts: ['a']}":                  "cloud.storage_hosts[0]",
-		"cloud: {broker: 'a:1', storage_hosts: ['a:1'], roots_file: x}": "cloud.roots_file",
-		"pairing: {window: 2h}":                                         "pairing.window",
-		"log: {level: loud}":                                            "log.level",
-		"log: {format: xml}":                                            "log.format",
+		wired("ir_filter: {in: a}"):                                      "peripherals.ir_filter.out",
+		wired("ir_filter: {in: a, out: b, line: c}"):                     "peripherals.ir_filter",
+		wired("ir_filter: {active_low: true}"):                           "peripherals.ir_filter",
+		wired("ir_filter: {line: c, pulse: 3s}"):                         "peripherals.ir_filter.pulse",
+		wired("lights: [{kind: blue, line: a}]"):                         "peripherals.lights[0].kind",
+		wired("lights: [{kind: white, line: a},{kind: white, line: b}]"): "peripherals.lights[1].kind",
+		wired("lights: [{kind: white}]"):                                 "peripherals.lights[0]",
+		wired("lights: [{kind: white, line: a, pwm: 'p:1'}]"):            "peripherals.lights[0]",
+		wired("lights: [{kind: white, pwm: 'p:1', period: 2s}]"):         "peripherals.lights[0].period",
+		wired("light_sensor: {dark: 1}"):                                 "peripherals.light_sensor",
+		wired("light_sensor: {file: /x, dark: 1, bright: 1}"):            "peripherals.light_sensor.bright",
+		wired("light_sensor: {line: x, dark: much}"):                    "peripherals.light_sensor.dark",
+		wired("buttons: [{key: KEY_A}]"):                                 "peripherals.buttons[0].button",
+		wired("buttons: [{button: a, key: KEY_A},{button: a, line: x}]"): "peripherals.buttons[1].button",
+		wired("buttons: [{button: a}]"):                                  "peripherals.buttons[0]",
+		wired("buttons: [{button: a, line: x, debounce: 2s}]"):           "peripherals.buttons[0].debounce",
+		wired("leds: [{class: a}]"):                                      "peripherals.leds[0].led",
+		wired("leds: [{led: a, class: b, line: c}]"):                     "peripherals.leds[0]",
+		wired("siren: {active_low: true}"):                               "peripherals.siren.line",
+		wired("sensors: [{sensor: a}]"):                                  "peripherals.sensors[0]",
+		"ring: {main_kb: 1}":                                             "ring.main_kb",
+		"ring: {sub_kb: 1}":                                              "ring.sub_kb",
+		"rtsp: {address: nowhere}":                                       "rtsp.address",
+		"rtsp: {address: ':70000'}":                                      "rtsp.address",
+		"rtsp: {max_viewers: 0}":                                         "rtsp.max_viewers",
+		"record: {stream: third}":                                        "record.stream",
+		"record: {clip_length: 1s}":                                      "record.clip_length",
+		"card: {dir: card}":                                              "card.dir",
+		"card: {limit_mb: 0}":                                            "card.limit_mb",
+		"cloud: {broker: ':1', storage_hosts: ['a:1']}":                  "cloud.broker",
+		"cloud: {broker: 'a:1'}":                                         "cloud.storage_hosts",
+		"cloud: {broker: 'a:1', storage_hosts: ['a']}":                   "cloud.storage_hosts[0]",
+		"cloud: {broker: 'a:1', storage_hosts: ['a:1'], roots_file: x}":  "cloud.roots_file",
+		"pairing: {window: 2h}":                                          "pairing.window",
+		"log: {level: loud}":                                             "log.level",
+		"log: {format: xml}":                                             "log.format",
 	} {
 		_, err := Load(write(t, text), nil, nil)
 		var e *Error

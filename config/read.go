@@ -58,20 +58,20 @@ func fileError(file string, err error) error {
 	return fmt.Errorf("configuration file %s: not readable as YAML: %s", file, strings.ReplaceAll(err.Error(), "\n", " "))
 }
 
-// AddFlags gives f a flag for each key of cfg, with its default and the help
-// tag of its field, but for secrets (command lines are public, S8) and for
-// lists of records.
+// AddFlags gives f a flag for each key of cfg that has help (the tag of its
+// field), with its default, but for secrets: command lines are public, S8.
 func AddFlags(f *pflag.FlagSet, cfg any) {
 	for _, l := range leavesOf(cfg) {
+		if l.help == "" || l.secret() {
+			continue
+		}
 		switch v := l.value.Interface().(type) {
 		case bool:
 			f.Bool(l.key, v, l.help)
 		case []string:
 			f.StringSlice(l.key, v, l.help)
 		default:
-			if !l.secret() && l.value.Kind() != reflect.Slice {
-				f.String(l.key, fmt.Sprint(v), l.help)
-			}
+			f.String(l.key, fmt.Sprint(v), l.help)
 		}
 	}
 }
@@ -219,6 +219,8 @@ func (l leaf) wants() string {
 		return "a duration such as 10s or 5m"
 	case t.Kind() == reflect.Int:
 		return "a whole number"
+	case t.Kind() == reflect.Float64:
+		return "a number"
 	case t.Kind() == reflect.Bool:
 		return "true or false"
 	case t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Struct:
