@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"io/fs"
 	"slices"
 	"sync"
 	"time"
@@ -28,6 +29,16 @@ type Config struct {
 	Title string
 	// Seed varies grain and background noise.
 	Seed uint64
+	// Scenario, if not nil, says what happens when.
+	Scenario *Scenario
+	// Card is the folder that stands for the memory card; the scenario can pull
+	// it: it is then called Card.pulled.
+	Card string
+	// Identity is what the factory wrote; nil is a camera that was never there.
+	Identity fs.FS
+	// DisplayFile, if set, is a PNG of what the display shows; there is no such
+	// file while it shows nothing.
+	DisplayFile string
 }
 
 // DefaultStreams are "main", 1280x720 at 2 Mbit/s, and "sub", 640x360 at
