@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -61,27 +60,6 @@ type Agent struct {
 
 	presence atomic.Uint64 // sequence of presence statements
 	server   atomic.Pointer[rtsp.Server]
-}
-
-// LoadIdentity reads the device's identity from the state folder. Only a
-// simulated camera makes one of its own if there is none; a real one has it
-// from its factory.
-func LoadIdentity(cfg config.Config) (*identity.Identity, error) {
-	dir := filepath.Join(cfg.StateDir, "identity")
-	id, err := identity.Load(dir)
-	if !errors.Is(err, os.ErrNotExist) {
-		return id, err
-	}
-	if _, bound := os.Stat(filepath.Join(cfg.StateDir, "binding.json")); bound == nil {
-		return nil, fmt.Errorf("no identity in %s, but binding.json beside it: the camera's keys are lost: put them back from a copy", dir)
-	}
-	if cfg.Board != "sim" {
-		return nil, fmt.Errorf("no identity in %s: provision the device with camctl factory provision --out %s", dir, cfg.StateDir)
-	}
-	if id, err = identity.NewSelfMade(); err != nil {
-		return nil, err
-	}
-	return id, id.Save(dir)
 }
 
 // New puts the camera together; it opens files and starts nothing. The board is
@@ -140,7 +118,7 @@ func lockState(dir string) (*os.File, error) {
 }
 
 func (a *Agent) openState() (err error) {
-	if a.id, err = LoadIdentity(a.cfg); err != nil {
+	if a.id, err = LoadIdentity(a.cfg, a.board); err != nil {
 		return err
 	}
 	if a.binding, err = bind.Open(a.cfg.StateDir, a.id); err != nil {

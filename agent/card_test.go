@@ -132,7 +132,7 @@ func TestLostCertificateOfABoundCameraIsNoReasonForANewIdentity(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(filepath.Join(cfg.StateDir, "binding.json"), []byte("{}"), 0o600))
 	require.NoError(t, os.Remove(filepath.Join(dir, "device.pem")))
-	_, err = LoadIdentity(cfg)
+	_, err = LoadIdentity(cfg, nil)
 	require.ErrorContains(t, err, "the camera's keys are lost")
 	after, err := os.ReadFile(key)
 	require.NoError(t, err)

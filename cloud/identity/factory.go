@@ -96,9 +96,12 @@ func LoadFactory(dir string) (*Factory, error) {
 		return nil, fmt.Errorf("factory: %s: not the certificate of an authority", path)
 	}
 	path = filepath.Join(dir, fileFactoryKey)
-	key, err := readKey[*ecdsa.PrivateKey](path)
-	if err != nil {
+	if b, err = os.ReadFile(path); err != nil {
 		return nil, fmt.Errorf("factory: %s: %w", path, partError(err))
+	}
+	key, err := readKey[*ecdsa.PrivateKey](b)
+	if err != nil {
+		return nil, fmt.Errorf("factory: %s: %w", path, err)
 	}
 	if !key.PublicKey.Equal(certs[0].PublicKey) {
 		return nil, fmt.Errorf("factory: %s: does not belong to the certificate in %s", path, fileFactoryCert)

@@ -148,16 +148,20 @@ func (id *Identity) Save(dir string) error {
 	return nil
 }
 
-// Load reads an identity. The error is fs.ErrNotExist if dir holds none, and
-// otherwise names the file that is missing, damaged, or of another camera.
-func Load(dir string) (*Identity, error) {
-	chain, err := os.ReadFile(filepath.Join(dir, fileChain))
+// Load reads an identity from a folder; errors as those of LoadFS.
+func Load(dir string) (*Identity, error) { return LoadFS(os.DirFS(dir), dir) }
+
+// LoadFS reads an identity from where a board keeps it; where names the place in
+// errors. The error is fs.ErrNotExist if there is none, and otherwise names the
+// file that is missing, damaged, or of another camera.
+func LoadFS(fsys fs.FS, where string) (*Identity, error) {
+	chain, err := fs.ReadFile(fsys, fileChain)
 	if err != nil {
-		return nil, fmt.Errorf("identity: %w", err)
+		return nil, fmt.Errorf("identity: %s: %w", where, err)
 	}
 	dev, certs, err := verifyChain(string(chain), nil)
 	if err != nil {
-		return nil, fmt.Errorf("identity: %s: %w", filepath.Join(dir, fileChain), err)
+		return nil, fmt.Errorf("identity: %s: %w", filepath.Join(where, fileChain), err)
 	}
 	id := &Identity{Serial: dev.Serial, Chain: string(chain)}
 	for _, c := range certs {
@@ -166,16 +170,19 @@ func Load(dir string) (*Identity, error) {
 	id.TLS.Leaf = certs[0]
 	for _, part := range []struct {
 		file string
-		load func(path string) error
+		load func(content []byte) error
 	}{
 		{fileTLSKey, id.loadTLS},
-		{fileNoise, func(p string) error { return id.loadNoise(p, dev) }},
-		{fileSigning, func(p string) error { return id.loadSigning(p, dev) }},
+		{fileNoise, func(b []byte) error { return id.loadNoise(b, dev) }},
+		{fileSigning, func(b []byte) error { return id.loadSigning(b, dev) }},
 		{fileCode, id.loadCode},
 	} {
-		path := filepath.Join(dir, part.file)
-		if err := part.load(path); err != nil {
-			return nil, fmt.Errorf("identity: %s: %w", path, partError(err))
+		content, err := fs.ReadFile(fsys, part.file)
+		if err == nil {
+			err = part.load(content)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("identity: %s: %w", filepath.Join(where, part.file), partError(err))
 		}
 	}
 	return id, nil
@@ -192,8 +199,8 @@ func partError(err error) error {
 
 var errOther = errors.New("does not belong to the certificate in " + fileChain)
 
-func (id *Identity) loadTLS(path string) error {
-	k, err := readKey[*ecdsa.PrivateKey](path)
+func (id *Identity) loadTLS(content []byte) error {
+	k, err := readKey[*ecdsa.PrivateKey](content)
 	if err != nil {
 		return err
 	}
@@ -204,8 +211,8 @@ func (id *Identity) loadTLS(path string) error {
 	return nil
 }
 
-func (id *Identity) loadNoise(path string, dev Device) error {
-	k, err := readKey[*ecdh.PrivateKey](path)
+func (id *Identity) loadNoise(content []byte, dev Device) error {
+	k, err := readKey[*ecdh.PrivateKey](content)
 	if err != nil {
 		return err
 	}
@@ -216,8 +223,8 @@ func (id *Identity) loadNoise(path string, dev Device) error {
 	return nil
 }
 
-func (id *Identity) loadSigning(path string, dev Device) error {
-	k, err := readKey[ed25519.PrivateKey](path)
+func (id *Identity) loadSigning(content []byte, dev Device) error {
+	k, err := readKey[ed25519.PrivateKey](content)
 	if err != nil {
 		return err
 	}
@@ -228,11 +235,7 @@ func (id *Identity) loadSigning(path string, dev Device) error {
 	return nil
 }
 
-func (id *Identity) loadCode(path string) error {
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	id.Code, err = cloud.ParseCode(string(bytes.TrimSpace(b)))
+func (id *Identity) loadCode(content []byte) (err error) {
+	id.Code, err = cloud.ParseCode(string(bytes.TrimSpace(content)))
 	return err
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"os"
 
 	"iid2secure.nl/camagent/cloud/durable"
 )
@@ -21,13 +20,9 @@ func writeKey(path string, key any) error {
 	return durable.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
 }
 
-// readKey reads a PKCS #8 key of one kind. No error repeats what the file holds.
-func readKey[K any](path string) (K, error) {
+// readKey reads a PKCS #8 key of one kind. No error repeats what b holds.
+func readKey[K any](b []byte) (K, error) {
 	var none K
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return none, err
-	}
 	block, _ := pem.Decode(b)
 	if block == nil || block.Type != "PRIVATE KEY" {
 		return none, errors.New("no PEM block PRIVATE KEY in it")

@@ -33,7 +33,7 @@ func qr(cmd *cobra.Command, _ []string) error {
 	if err != nil {
 		return err
 	}
-	id, err := agent.LoadIdentity(cfg)
+	id, err := agent.LoadIdentity(cfg, nil)
 	if err != nil {
 		return err
 	}
