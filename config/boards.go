@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/url"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -66,7 +67,7 @@ type V4L2 struct {
 // V4L2Source is one stream; zero numbers are as the device likes.
 type V4L2Source struct {
 	Stream  string `mapstructure:"stream"`
-	Device  string `mapstructure:"device"`
+	Device  string `mapstructure:"device"` // a path, or usb:VENDOR:PRODUCT
 	Width   int    `mapstructure:"width"`
 	Height  int    `mapstructure:"height"`
 	FPS     int    `mapstructure:"fps"`
@@ -79,7 +80,7 @@ type V4L2Source struct {
 type Onboard struct {
 	Sources  []OnboardSource `mapstructure:"sources"`
 	Snapshot string          `mapstructure:"snapshot" help:"http address of a JPEG of the present picture; none if empty"`
-	Sound    bool            `mapstructure:"sound" help:"take the sound of stream main too"`
+	Sound    string          `mapstructure:"sound" help:"stream whose sound is the microphone; none if empty"`
 }
 
 // OnboardSource is one stream.
@@ -113,8 +114,8 @@ func (c *Config) checkBoard(k *Checks) {
 	for key, d := range map[string]string{"sound.microphone": c.Sound.Microphone, "sound.speaker": c.Sound.Speaker} {
 		k.Want(len(d) <= 64, key, d, "an ALSA device such as hw:0,0")
 	}
-	k.Want(c.Board != BoardOnboard || !c.Onboard.Sound || c.Sound.Microphone == "", "sound.microphone", c.Sound.Microphone,
-		"no device, as onboard.sound is on")
+	k.Want(c.Board != BoardOnboard || c.Onboard.Sound == "" || c.Sound.Microphone == "", "sound.microphone", c.Sound.Microphone,
+		"no device, as onboard.sound is set")
 }
 
 func (s *Sim) check(k *Checks) {
@@ -128,10 +129,12 @@ func (c *Checks) pathOrNone(key, have string) {
 	c.Want(have == "" || filepath.IsAbs(have), key, have, "an absolute path")
 }
 
-// device wants the path of a device.
+// device wants a video device: its path, or its numbers on the bus.
 func (c *Checks) device(key, have string) {
-	c.Want(filepath.IsAbs(have), key, have, "a device such as /dev/video0")
+	c.Want(filepath.IsAbs(have) || usbDevice.MatchString(have), key, have, "a device such as /dev/video0 or usb:046d:082d")
 }
+
+var usbDevice = regexp.MustCompile(`^usb:[0-9a-fA-F]{4}:[0-9a-fA-F]{4}$`)
 
 // streams wants each stream once, and main among them.
 func (c *Checks) streams(section string, names []string) {
@@ -192,6 +195,7 @@ func (o *Onboard) check(k *Checks) {
 		k.Want(s.PasswordFile == "" || s.User != "", key+"user", s.User, "a name, as password_file is set")
 	}
 	k.streams(BoardOnboard, names)
+	k.Want(o.Sound == "" || slices.Contains(names, o.Sound), "onboard.sound", o.Sound, "the stream of a source, or nothing")
 	if o.Snapshot != "" {
 		k.address("onboard.snapshot", o.Snapshot, "http")
 	}
