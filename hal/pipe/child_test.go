@@ -2,14 +2,13 @@ package pipe
 
 import (
 	"bytes"
-	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/zap"
@@ -39,15 +38,6 @@ func TestR4_ProgramThatIsKilled(t *testing.T) {
 	_, s := openMain(t, script(t, "kill -9 $$"))
 	_, err := drain(t, s)
 	says(t, err, hal.ErrGone, "signal: killed")
-}
-
-func TestR4_ProgramThatStalls(t *testing.T) {
-	t.Parallel()
-	src := script(t, "printf '\\0\\0\\1'; exec sleep 1000")
-	src.Stall = 50 * time.Millisecond
-	_, s := openMain(t, src)
-	_, err := drain(t, s)
-	says(t, err, hal.ErrGone, "wrote nothing for 50ms")
 }
 
 // alive tells whether a process of the group runs; one that has ended and waits
@@ -166,25 +156,29 @@ func TestR6_FloodOfMessages(t *testing.T) {
 	}
 }
 
-// A consumer that is away for longer than the stall limit finds the stream alive.
-func TestR1_SlowConsumerIsNoStall(t *testing.T) {
+// A program that prints a line a picture costs few lines of log; one that was
+// silent is heard again at once.
+func TestR6_EndlessMessagesAreLoggedLessAndLess(t *testing.T) {
 	t.Parallel()
-	sample := encoded(t)[0]
-	src := Source{Command: []string{tool(t, "cat", "coreutils"), file(t, sample.bytes)}, Stall: 100 * time.Millisecond}
-	_, s := openMain(t, src)
-	ctx := limit(t)
-	first, err := s.Next(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	away, cancel := context.WithTimeout(ctx, 2*src.Stall)
-	defer cancel()
-	<-away.Done()
-	list, err := drain(t, s)
-	whole(t, append([]hal.AccessUnit{first}, list...), sample.units)
-	if !errors.Is(err, hal.ErrGone) || strings.Contains(err.Error(), "wrote nothing") {
-		t.Error(err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		core, logs := observer.New(zap.InfoLevel)
+		w := &lastWords{log: zap.New(core)}
+		for range 25 * 600 {
+			fmt.Fprintln(w, "frame= 1")
+			time.Sleep(40 * time.Millisecond)
+		}
+		if n := logs.Len(); n < 10 || n > 20 {
+			t.Errorf("%d lines in ten minutes", n)
+		}
+		time.Sleep(3 * mostGap)
+		n := logs.Len()
+		fmt.Fprintln(w, "one")
+		time.Sleep(2 * leastGap)
+		fmt.Fprintln(w, "two")
+		if logs.Len() != n+2 {
+			t.Errorf("%d lines after a pause, want 2", logs.Len()-n)
+		}
+	})
 }
 
 // The read end is served by the poller: waiting must hold no thread.

@@ -19,8 +19,8 @@ const minStep = 100 * time.Microsecond
 // the buffer (once), remembers parameter sets, numbers the pictures, and leaves
 // out what cannot be decoded. Only Config may be called from another goroutine.
 type gatherer struct {
-	fps    int  // nominal, or 0
-	replay bool // what is left out was not lost
+	known  hal.VideoConfig // by configuration or by the device's word
+	replay bool            // what is left out was not lost
 
 	started  bool
 	synced   bool // a key frame was delivered since the last loss
@@ -44,11 +44,8 @@ type gatherer struct {
 func (g *gatherer) Config() hal.VideoConfig {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	c := g.config
-	if g.fps > 0 {
-		c.FPS = g.fps
-	}
-	return c
+	seen := hal.VideoConfig{Width: g.config.Width, Height: g.config.Height}
+	return g.config.With(g.known).With(seen)
 }
 
 // add makes an access unit of u; false if it is of no use to anybody.

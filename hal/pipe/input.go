@@ -16,8 +16,9 @@ import (
 	"iid2secure.nl/camagent/hal"
 )
 
-// defaultStall is how long a program may write nothing.
-const defaultStall = 10 * time.Second
+// writerWithin is how long a FIFO may have no writer: less than the time that
+// Camera gives a stream for its first frame, so that the reason can be told.
+const writerWithin = 8 * time.Second
 
 // input is an open source of bytes: a program's output, a FIFO, or a file.
 type input struct {
@@ -26,11 +27,12 @@ type input struct {
 	hold   atomic.Pointer[os.File] // the FIFO's other end, held until a writer has come
 	child  *child
 	replay bool // a regular file
+	wrote  bool // bytes came
 }
 
-func openInput(src *Source, log *zap.Logger) (*input, error) {
+func openInput(src *Source, c hal.VideoConfig, log *zap.Logger) (*input, error) {
 	if len(src.Command) > 0 {
-		return openCommand(src.Command, log)
+		return openCommand(src.argv(c), log)
 	}
 	mode, err := src.stat()
 	switch {
@@ -91,10 +93,14 @@ func (in *input) read(ctx context.Context, p []byte, deadline time.Time) (int, e
 	}
 	n, err := in.file.Read(p)
 	if n > 0 {
+		in.wrote = true
 		in.release()
 	}
 	return n, err
 }
+
+// lonely tells whether a FIFO is held open only by us, as far as we know.
+func (in *input) lonely() bool { return in.hold.Load() != nil }
 
 func (in *input) release() {
 	if w := in.hold.Swap(nil); w != nil {
@@ -108,6 +114,9 @@ func (in *input) interrupt() { _ = in.file.SetReadDeadline(time.Unix(1, 0)) }
 // ended waits until the source has truly ended and tells how; clean is true if
 // what it wrote last can be trusted to be whole.
 func (in *input) ended() (clean bool, err error) {
+	if !in.wrote && in.child == nil {
+		return false, fmt.Errorf("%w: no program has opened %s for writing", hal.ErrGone, in.name)
+	}
 	if in.child == nil {
 		return true, fmt.Errorf("%w: the writer of %s closed it", hal.ErrGone, in.name)
 	}

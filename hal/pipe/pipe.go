@@ -1,18 +1,21 @@
-// Package pipe is the board for everything that writes H.264 by itself: a
-// program's standard output (rpicam-vid, ffmpeg, a vendor's sample), a FIFO
-// that such a program writes to, or a recorded file that is replayed.
+// Package pipe is the board for everything that runs outside of this program:
+// in its raw form ([New]) whatever writes H.264 by itself, which is a program's
+// standard output (rpicam-vid, ffmpeg, a vendor's sample), a FIFO that such a
+// program writes to, or a recorded file that is replayed; in its framed form
+// ([NewFramed]) one sidecar program that serves the whole camera.
 //
-// It reads Annex B (ITU-T H.264, annex B) and hands over whole access units.
-// It owns the programs it starts: each is a process group of its own and is
-// gone when its stream is closed. It never runs a shell (S6), never decodes,
-// and never restarts anything: a stream whose program ended is dead
-// ([hal.ErrGone]), and opening it again starts the program anew; who opens,
-// and how long he waits in between, is the agent's matter (R4).
+// The raw form reads Annex B (ITU-T H.264, annex B) and hands over whole access
+// units. The board owns the programs it starts: each is a process group of its
+// own and is gone when its stream is closed. It never runs a shell (S6), never
+// decodes, and never restarts anything by itself: a stream whose program ended
+// is dead ([hal.ErrGone]), and opening it again starts the program anew; who
+// opens, and how long he waits in between, is the agent's matter (R4). When a
+// device gives nothing for too long is [hal.Camera]'s.
 //
-// The board cannot ask for a key frame or change the encoder: the only way
-// would be to restart the program, which takes seconds and tears the picture.
-// So it has neither [hal.KeyframeRequester] nor [hal.EncoderTuner]; programs
-// are to be started with a GOP of one or two seconds.
+// A program that is started anew begins with a key frame and takes new numbers
+// in its arguments ([Source].Command), so that Camera makes key frames and tunes
+// by restart. A FIFO's writer is not ours to restart: it is to be started with a
+// GOP of one or two seconds.
 package pipe
 
 import (
@@ -20,6 +23,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"slices"
@@ -56,9 +60,6 @@ type Source struct {
 	// the next one begins one picture later. Only for writers that write a whole
 	// access unit at once: 3 ms suits them. 0: off.
 	EarlyCut time.Duration
-	// Stall is how long a program may write nothing before it counts as gone;
-	// 0 means 10 s. A FIFO may be silent for ever.
-	Stall time.Duration
 }
 
 // Config makes a Board.
@@ -69,12 +70,13 @@ type Config struct {
 
 // Board is a set of byte streams. Its methods may be called from any goroutine.
 type Board struct {
-	log     *zap.Logger
-	sources []Source // main first
+	log      *zap.Logger
+	sources  []Source // main first
+	streams  []hal.StreamInfo
+	fifoWait time.Duration
 
-	mu     sync.Mutex
-	open   map[string]*stream
-	closed bool
+	mu   sync.Mutex
+	open map[string]*stream
 }
 
 var _ hal.Board = (*Board)(nil)
@@ -88,8 +90,11 @@ func New(c Config) (*Board, error) {
 	if err := check(c.Sources); err != nil {
 		return nil, err
 	}
-	b := &Board{log: c.Log, sources: slices.Clone(c.Sources), open: map[string]*stream{}}
+	b := &Board{log: c.Log, sources: slices.Clone(c.Sources), fifoWait: writerWithin, open: map[string]*stream{}}
 	slices.SortFunc(b.sources, func(x, y Source) int { return order(x.Stream) - order(y.Stream) })
+	for _, s := range b.sources {
+		b.streams = append(b.streams, s.info())
+	}
 	return b, nil
 }
 
@@ -127,9 +132,11 @@ func (s *Source) check() error {
 		return fmt.Errorf("fps is %d, want 0 (as the stream says) to %d", s.FPS, maxFPS)
 	case s.EarlyCut < 0 || s.EarlyCut > time.Second:
 		return fmt.Errorf("early cut is %v, want 0 (off) to 1s", s.EarlyCut)
-	case s.Stall < 0:
-		return fmt.Errorf("stall is %v, want 0 (10s) or more", s.Stall)
-	case s.Path != "":
+	}
+	if err := s.checkPlaceholders(); err != nil {
+		return err
+	}
+	if s.Path != "" {
 		_, err := s.stat()
 		return err
 	}
@@ -154,44 +161,57 @@ func (s *Source) stat() (fs.FileMode, error) {
 	return fi.Mode(), nil
 }
 
+// info describes the stream. A path that is gone since the check counts as a file.
+func (s *Source) info() hal.StreamInfo {
+	mode, _ := s.stat()
+	return hal.StreamInfo{
+		Name: s.Stream, Default: s.defaults(), Reopens: len(s.Command) > 0 || mode&fs.ModeNamedPipe == 0,
+		FPS: s.FPSRange, GOP: s.GOPRange, Bitrate: s.BitrateRange,
+	}
+}
+
 // Info implements [hal.Board].
 func (b *Board) Info() hal.Info { return hal.Info{Board: "pipe", Model: "external encoder"} }
 
-// Streams implements [hal.Board]. Nothing of a pipe's stream can be tuned, so
-// the ranges are empty.
-func (b *Board) Streams() []hal.StreamInfo {
-	list := make([]hal.StreamInfo, len(b.sources))
-	for i, s := range b.sources {
-		list[i] = hal.StreamInfo{Name: s.Stream, Default: hal.VideoConfig{FPS: s.FPS}}
-	}
-	return list
-}
+// Streams implements [hal.Board].
+func (b *Board) Streams() []hal.StreamInfo { return slices.Clone(b.streams) }
 
-// OpenVideo implements [hal.Board]: it starts the program or opens the file.
-// The wish is not looked at. It does not wait for a picture; until the first
-// one has been read, Config knows no size.
-func (b *Board) OpenVideo(ctx context.Context, name string, _ hal.VideoConfig) (hal.VideoStream, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
+// OpenVideo implements [hal.Board]: it starts the program or opens the file. It
+// does not wait for a picture; until the first one has been read, Config knows
+// no more than the configuration.
+func (b *Board) OpenVideo(ctx context.Context, name string, want hal.VideoConfig) (hal.VideoStream, error) {
 	i := slices.IndexFunc(b.sources, func(s Source) bool { return s.Stream == name })
 	if i < 0 {
 		return nil, fmt.Errorf("pipe board: %w: %q", hal.ErrNoStream, name)
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.closed {
-		return nil, fmt.Errorf("pipe board: %w", hal.ErrClosed)
+	if err := b.vacant(ctx, name); err != nil {
+		return nil, err
 	}
-	if b.open[name] != nil {
-		return nil, fmt.Errorf("pipe board: stream %q is open already", name)
-	}
-	s, err := b.start(b.sources[i])
+	s, err := b.start(b.sources[i], want)
 	if err != nil {
 		return nil, fmt.Errorf("pipe board, stream %q: %w", name, err)
 	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	b.open[name] = s
 	return s, nil
+}
+
+// vacant waits until the program of a stream that is being closed is gone: two
+// at once would fight for the device.
+func (b *Board) vacant(ctx context.Context, name string) error {
+	b.mu.Lock()
+	s := b.open[name]
+	b.mu.Unlock()
+	if s == nil {
+		return ctx.Err()
+	}
+	select {
+	case <-s.gone:
+		return ctx.Err()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 func (b *Board) forget(s *stream) {
@@ -205,11 +225,7 @@ func (b *Board) forget(s *stream) {
 // Close implements [hal.Board]; it waits until the programs are gone.
 func (b *Board) Close() error {
 	b.mu.Lock()
-	b.closed = true
-	var open []*stream
-	for _, s := range b.open {
-		open = append(open, s)
-	}
+	open := slices.Collect(maps.Values(b.open))
 	b.mu.Unlock()
 	var errs []error
 	for _, s := range open {

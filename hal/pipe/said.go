@@ -12,15 +12,23 @@ import (
 const maxLine = 300
 
 // lastWords takes a program's standard error: it keeps the last line, for the
-// error that tells of the program's end, and logs at most a line a second.
+// error that tells of the program's end, and logs some: a line a second, and
+// less and less, down to a line a minute, of a program that does not stop.
 type lastWords struct {
 	log *zap.Logger
 
 	mu         sync.Mutex
 	line, last []byte
 	logged     time.Time
+	gap        time.Duration // until the next line is logged
 	skipped    int
 }
+
+// The least and the most time from one logged line to the next.
+const (
+	leastGap = time.Second
+	mostGap  = time.Minute
+)
 
 // Write implements [io.Writer]; it never fails.
 func (w *lastWords) Write(p []byte) (int, error) {
@@ -53,11 +61,16 @@ func (w *lastWords) end() {
 
 func (w *lastWords) report() {
 	now := time.Now()
-	if now.Sub(w.logged) < time.Second {
+	since := now.Sub(w.logged)
+	if since < w.gap {
 		w.skipped++
 		return
 	}
-	w.log.Debug("encoder program says", zap.ByteString("line", w.last), zap.Int("lines_skipped", w.skipped))
+	w.gap = min(max(2*w.gap, leastGap), mostGap)
+	if since > 2*mostGap {
+		w.gap = leastGap
+	}
+	w.log.Info("the program says", zap.ByteString("line", w.last), zap.Int("lines_skipped", w.skipped))
 	w.logged, w.skipped = now, 0
 }
 

@@ -32,6 +32,7 @@ type stream struct {
 	split *splitter
 
 	closed   chan struct{}
+	gone     chan struct{} // Close is done
 	closing  sync.Once
 	closeErr error
 
@@ -43,30 +44,29 @@ type stream struct {
 	err     error // the stream is dead
 	gather  gatherer
 	pace    pacer
-	heard   time.Time // when bytes came last, or Next began to wait for them
+	opened  time.Time
+	heard   time.Time // when bytes came last
 	useless int       // bytes since the last picture
 	since   time.Time // when the first of them came
 }
 
-func (b *Board) start(src Source) (*stream, error) {
-	if src.Stall == 0 {
-		src.Stall = defaultStall
-	}
+func (b *Board) start(src Source, want hal.VideoConfig) (*stream, error) {
+	config := src.wished(want)
 	log := b.log.With(zap.String("stream", src.Stream))
-	in, err := openInput(&src, log)
+	in, err := openInput(&src, config, log)
 	if err != nil {
 		return nil, err
 	}
 	s := &stream{
 		board: b, src: src, log: log, in: in, split: newSplitter(),
-		closed: make(chan struct{}), heard: time.Now(),
-		gather: gatherer{fps: src.FPS, replay: in.replay},
+		closed: make(chan struct{}), gone: make(chan struct{}), opened: time.Now(),
+		gather: gatherer{known: config, replay: in.replay},
 	}
 	return s, nil
 }
 
-// Config implements [hal.VideoStream]: size and rate by the newest SPS, the GOP
-// as counted; the bitrate is not known.
+// Config implements [hal.VideoStream]: the size by the newest SPS, the rest as
+// configured or wished, else as the stream says (rate) and as counted (GOP).
 func (s *stream) Config() hal.VideoConfig { return s.gather.Config() }
 
 // Next implements [hal.VideoStream].
@@ -74,7 +74,6 @@ func (s *stream) Next(ctx context.Context) (hal.AccessUnit, error) {
 	if s.pace.held != nil && s.err == nil {
 		return s.paced(ctx, *s.pace.held)
 	}
-	s.heard = time.Now() // a consumer that was away is no stall of the program
 	for s.err == nil {
 		u, ok := s.split.next()
 		if !ok {
@@ -175,8 +174,8 @@ func (s *stream) deadline() time.Time {
 	switch {
 	case s.src.EarlyCut > 0 && s.split.pending():
 		return time.Now().Add(s.src.EarlyCut)
-	case s.in.child != nil:
-		return s.heard.Add(s.src.Stall)
+	case s.in.lonely():
+		return s.opened.Add(s.board.fifoWait)
 	}
 	return time.Time{}
 }
@@ -213,8 +212,8 @@ func (s *stream) atPause(now time.Time) (unit, bool) {
 	if s.src.EarlyCut > 0 && s.split.pending() && now.Sub(s.heard) >= s.src.EarlyCut {
 		return s.split.flush()
 	}
-	if s.in.child != nil && now.Sub(s.heard) >= s.src.Stall {
-		s.die(fmt.Errorf("%w: %s wrote nothing for %v", hal.ErrGone, s.in.name, s.src.Stall))
+	if s.in.lonely() && now.Sub(s.opened) >= s.board.fifoWait {
+		s.in.release() // the next read tells whether somebody else has it open
 	}
 	return unit{}, false
 }
@@ -244,6 +243,7 @@ func (s *stream) Close() error {
 		s.stopWatching()
 		s.closeErr = s.in.close()
 		s.board.forget(s)
+		close(s.gone)
 	})
 	return s.closeErr
 }
