@@ -364,3 +364,44 @@ func TestS2_ButtonOpensThePairingWindow(t *testing.T) {
 		<-done
 	})
 }
+
+// boaster is sim that says another size of its main stream than it gives.
+type boaster struct{ *sim.Board }
+
+type boast struct{ hal.VideoStream }
+
+func (b boaster) OpenVideo(ctx context.Context, stream string, want hal.VideoConfig) (hal.VideoStream, error) {
+	vs, err := b.Board.OpenVideo(ctx, stream, want)
+	return boast{vs}, err
+}
+
+func (b boast) Config() hal.VideoConfig {
+	return b.VideoStream.Config().With(hal.VideoConfig{Width: 1920, Height: 1080})
+}
+
+func TestM1_WhatTheBoardSaysIsComparedWithItsPictures(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := testCamera(t, boaster{sim.New(sim.Config{})})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- c.pump(ctx, 0) }()
+		c.bound.set(true)
+		time.Sleep(3 * time.Second)
+		list := c.health.conditions()
+		if len(list) != 1 || list[0].Code != "stream.main.config" ||
+			!strings.Contains(list[0].Message, "1920×1080") || !strings.Contains(list[0].Message, "1280×720") {
+			t.Errorf("conditions %+v", list)
+		}
+		if got := c.streams[0].Config(); got.Width != 1280 || got.Height != 720 || got.FPS != 25 {
+			t.Errorf("%+v", got)
+		}
+		c.bound.set(false)
+		synctest.Wait()
+		if list := c.health.conditions(); len(list) != 0 {
+			t.Errorf("the stream is closed, and still %+v", list)
+		}
+		cancel()
+		<-done
+	})
+}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"go.uber.org/zap"
@@ -31,21 +30,6 @@ func (a *Agent) follow(ctx context.Context) error {
 		a.log.Info("binding", zap.Stringer("serial", a.id.Serial), zap.Bool("bound", bound))
 		if err := a.deliverReceipt(ctx, changed); err != nil {
 			return err
-		}
-	}
-}
-
-// pressed opens the pairing window at every press of the button; a bound camera
-// takes no notice.
-func (a *Agent) pressed(ctx context.Context, button <-chan os.Signal) error {
-	for {
-		select {
-		case <-button:
-			if err := a.pairing.OpenWindow(); err != nil {
-				a.log.Error("pairing window", zap.Error(err))
-			}
-		case <-ctx.Done():
-			return ctx.Err()
 		}
 	}
 }

@@ -134,7 +134,7 @@ func (c *camera) tune(p command.SettingsPatch, next *command.Settings) error {
 		if err != nil {
 			return err
 		}
-		c.streams[i].SetConfig(got)
+		got = c.serves(i, got)
 		next.Streams[name] = command.StreamSettings{Bitrate: got.Bitrate, FPS: got.FPS, GOP: got.GOP}
 	}
 	return nil
@@ -244,7 +244,8 @@ func (c *camera) pumpOnce(ctx context.Context, i int, up func()) error {
 		return err
 	}
 	defer vs.Close()
-	st.SetConfig(vs.Config())
+	c.serves(i, vs.Config())
+	defer c.health.clear("stream." + st.Name + ".config")
 	c.running[i].Store(true)
 	defer c.running[i].Store(false)
 	first := c.frames[i].Load()
@@ -253,16 +254,34 @@ func (c *camera) pumpOnce(ctx context.Context, i int, up func()) error {
 		if err != nil {
 			return err
 		}
-		switch n {
-		case 0:
-			st.SetConfig(vs.Config()) // some devices know only now
-		case goodFrames:
-			up()
-		}
 		au.Seq += first
 		c.frames[i].Store(au.Seq + 1)
 		st.PushVideo(au)
+		if au.Key { // some devices know only now what they do
+			c.serves(i, vs.Config())
+		}
+		if n == goodFrames {
+			up()
+		}
 	}
+}
+
+// serves notes and returns what stream i really gives: what the board says, but
+// for the size, where the pictures themselves are believed. A board that says
+// another one is a condition.
+func (c *camera) serves(i int, says hal.VideoConfig) hal.VideoConfig {
+	st := c.streams[i]
+	is := says
+	if w, h := st.PictureSize(); w > 0 && h > 0 && c.running[i].Load() {
+		is.Width, is.Height = w, h
+	}
+	var wrong error
+	if says.Width != 0 && (is.Width != says.Width || is.Height != says.Height) {
+		wrong = fmt.Errorf("the board says %d×%d, but its pictures are %d×%d, and are served so", says.Width, says.Height, is.Width, is.Height)
+	}
+	c.health.report("stream."+st.Name+".config", wrong)
+	st.SetConfig(is)
+	return is
 }
 
 // listen keeps the microphone open while the owner has it on, and its sound in

@@ -62,7 +62,7 @@ func (a *Agent) streamStatus() []command.StreamStatus {
 	out := make([]command.StreamStatus, len(a.streams))
 	for i, s := range a.streams {
 		out[i] = command.StreamStatus{Name: s.Name, Running: a.camera.running[i].Load(),
-			Frames: a.camera.frames[i].Load(), Config: s.Config()}
+			Config: s.Config(), StreamStats: a.board.Stats(s.Name)}
 	}
 	return out
 }

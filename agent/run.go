@@ -32,13 +32,15 @@ func (a *Agent) services(button <-chan os.Signal) []service {
 		{"recorder", a.record},
 		{"binding", a.follow},
 		{"card", a.watchCard},
+		{"buttons", a.watchButtons},
+		{"indicator", a.indicate},
 	}
 	for i, s := range a.streams {
 		list = append(list, service{"stream " + s.Name, func(ctx context.Context) error { return a.camera.pump(ctx, i) }})
 	}
 	if a.link != nil {
 		list = append(list,
-			service{"button", func(ctx context.Context) error { return a.pressed(ctx, button) }},
+			service{"signal", func(ctx context.Context) error { return a.pressed(ctx, button) }},
 			service{"link", a.link.Run},
 			service{"pairing", a.pairing.Run},
 			service{"sessions", a.sessions.Run},

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/bluenviron/mediacommon/v2/pkg/codecs/h264"
+
 	"iid2secure.nl/camagent/hal"
 )
 
@@ -17,6 +19,8 @@ type Stream struct {
 
 	mu       sync.Mutex
 	sps, pps []byte
+	width    int // of the pictures, by the parameter sets; 0: not to be told
+	height   int
 	audio    *hal.AudioFormat
 	config   hal.VideoConfig
 	ready    chan struct{} // closed once parameter sets are known
@@ -38,6 +42,14 @@ func (s *Stream) Parameters(ctx context.Context) (sps, pps []byte, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.sps, s.pps, nil
+}
+
+// PictureSize is what the newest parameter sets say; zeros before the first
+// ones, or if they can't be read.
+func (s *Stream) PictureSize() (width, height int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.width, s.height
 }
 
 // Config tells what the board really does on this stream.
@@ -86,6 +98,11 @@ func (s *Stream) remember(au *hal.AccessUnit) {
 	}
 	first := s.sps == nil
 	s.sps, s.pps = bytes.Clone(sps), bytes.Clone(pps)
+	s.width, s.height = 0, 0
+	var parsed h264.SPS
+	if parsed.Unmarshal(s.sps) == nil {
+		s.width, s.height = parsed.Width(), parsed.Height()
+	}
 	if first {
 		close(s.ready)
 	}

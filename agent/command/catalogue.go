@@ -53,10 +53,10 @@ type Status struct {
 
 // StreamStatus is one stream as it runs.
 type StreamStatus struct {
-	Name    string          `json:"name"`
-	Running bool            `json:"running"`
-	Frames  uint64          `json:"frames"` // since boot
-	Config  hal.VideoConfig `json:"config"`
+	Name            string          `json:"name"`
+	Running         bool            `json:"running"`
+	Config          hal.VideoConfig `json:"config"`
+	hal.StreamStats                 // since the start of camagent
 }
 
 // RecordingStatus tells what the recorder does.

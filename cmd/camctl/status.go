@@ -6,11 +6,13 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"iid2secure.nl/camagent/agent/command"
+	"iid2secure.nl/camagent/hal"
 
 	"iid2secure.nl/camagent/cmd/camctl/internal/remote"
 )
@@ -52,13 +54,9 @@ func writeStatus(w io.Writer, st command.Status) {
 	fmt.Fprintf(w, "up for\t%v\n", (time.Duration(st.Uptime) * time.Millisecond).Round(time.Second))
 	fmt.Fprintf(w, "clock\t%s\n", st.Time)
 	fmt.Fprintf(w, "board\t%s %s\n", st.Board.Board, st.Board.Model)
+	fmt.Fprintf(w, "can\t%s\n", capabilitiesText(st.Capabilities))
 	for _, s := range st.Streams {
-		state := "stopped"
-		if s.Running {
-			state = "running"
-		}
-		fmt.Fprintf(w, "%s\t%s, %d×%d, %d fps, GOP %d, %d kbit/s, %d frames\n",
-			s.Name, state, s.Config.Width, s.Config.Height, s.Config.FPS, s.Config.GOP, s.Config.Bitrate/1000, s.Frames)
+		writeStream(w, s)
 	}
 	fmt.Fprintf(w, "viewers\t%d\n", st.Viewers)
 	open := ""
@@ -75,6 +73,31 @@ func writeStatus(w io.Writer, st command.Status) {
 	for _, p := range st.Conditions {
 		fmt.Fprintf(w, "problem\t%s: %s (since %s)\n", p.Code, p.Message, p.Since)
 	}
+}
+
+func writeStream(w io.Writer, s command.StreamStatus) {
+	state := "stopped"
+	if s.Running {
+		state = "running"
+	}
+	fmt.Fprintf(w, "%s\t%s, %d×%d, %d fps, GOP %d, %d kbit/s\n",
+		s.Name, state, s.Config.Width, s.Config.Height, s.Config.FPS, s.Config.GOP, s.Config.Bitrate/1000)
+	fmt.Fprintf(w, "\t%d frames, %d lost, opened %d times, %d failures\n", s.Frames, s.Lost, s.Opens, s.Failures)
+}
+
+// capabilitiesText lists what the camera can do, and how if it is not by its hardware.
+func capabilitiesText(list []hal.Capability) string {
+	if len(list) == 0 {
+		return "nothing but video"
+	}
+	words := make([]string, len(list))
+	for i, c := range list {
+		words[i] = c.Name
+		if c.By != "" {
+			words[i] += " (by " + c.By + ")"
+		}
+	}
+	return strings.Join(words, ", ")
 }
 
 func limitText(n int64) string {

@@ -3,12 +3,14 @@ package main
 import (
 	"context"
 	"errors"
+	"io"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"iid2secure.nl/camagent/agent/command"
+	"iid2secure.nl/camagent/hal"
 )
 
 func TestM5_ParsePatch(t *testing.T) {
@@ -70,6 +72,32 @@ func TestCardClips_AllPages(t *testing.T) {
 	require.Len(t, list, 3)
 	_, err = cardClips(t.Context(), &pages{[]command.ClipsPage{{Clips: clip("c"), More: true}, {Clips: clip("c"), More: true}}})
 	require.ErrorContains(t, err, "repeats itself")
+}
+
+func TestM1_StatusTellsWhatTheCameraCanDoAndHow(t *testing.T) {
+	t.Parallel()
+	var out strings.Builder
+	c := &ctl{out: &out}
+	st := command.Status{Board: hal.Info{Board: "pipe", Model: "external encoder"},
+		Capabilities: []hal.Capability{{Name: "keyframe", By: "restart"}, {Name: "leds"}},
+		Streams: []command.StreamStatus{{Name: "main", Running: true, Config: hal.VideoConfig{Width: 640, Height: 360, FPS: 25, GOP: 50, Bitrate: 500_000},
+			StreamStats: hal.StreamStats{Frames: 70, Lost: 3, Opens: 2, Failures: 1}}},
+		Conditions: []command.Condition{{Code: "stream.main", Message: "device gone", Since: "2026-01-01T00:00:00Z"}}}
+	require.NoError(t, c.show(st, func(w io.Writer) { writeStatus(w, st) }))
+	for _, line := range []string{
+		"can         keyframe (by restart), leds\n",
+		"main        running, 640×360, 25 fps, GOP 50, 500 kbit/s\n",
+		"            70 frames, 3 lost, opened 2 times, 1 failures\n",
+		"problem     stream.main: device gone (since 2026-01-01T00:00:00Z)\n",
+	} {
+		require.Contains(t, out.String(), line)
+	}
+	out.Reset()
+	c.json = true
+	require.NoError(t, c.show(st, nil))
+	for _, field := range []string{`"by": "restart"`, `"lost": 3`, `"failures": 1`, `"opens": 2`, `"frames": 70`} {
+		require.Contains(t, out.String(), field)
+	}
 }
 
 func TestBytesText(t *testing.T) {
