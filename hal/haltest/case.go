@@ -2,6 +2,7 @@ package haltest
 
 import (
 	"context"
+	"slices"
 	"time"
 )
 
@@ -17,9 +18,18 @@ type Case struct {
 
 // Cases lists the suite in the order in which Run goes through it.
 func Cases() []Case {
-	var list []Case
-	for _, group := range [][]Case{} {
-		list = append(list, group...)
-	}
-	return list
+	return slices.Concat(
+		listCases(),
+		filmCases(),
+		steerCases(),
+		lifeCases(),
+		pictureCases(),
+		soundCases(),
+		lightCases(),
+		turnCases(),
+		panelCases(),
+		storeCases(),
+		unplugCases(),
+		leftoverCases(),
+	)
 }

@@ -1,39 +1,86 @@
 package haltest
 
-import "context"
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/pprof"
+	"slices"
+	"time"
+)
 
 // Run goes through the cases in order, each with a time limit. A board that
 // panics or hangs fails the case; the next one gets it anew. Run returns early
 // only when ctx ends; cases that it did not come to are missing in the report,
 // which is then not OK.
 func Run(ctx context.Context, s Subject) Report {
-	return Report{Subject: s.Name}
+	begin := time.Now()
+	r := Report{Subject: s.Name}
+	run := &subject{Subject: s}
+	// Goroutines inherit labels: so the board's are told from all others.
+	pprof.Do(ctx, pprof.Labels(label, run.id()), func(ctx context.Context) { run.all(ctx, &r) })
+	r.Took = time.Since(begin)
+	r.OK = ctx.Err() == nil && r.Count(Failed) == 0 && r.Count(Passed) > 0
+	return r
 }
 
-// TB is what Check needs of a test; *testing.T has it.
-type TB interface {
-	Helper()
-	Context() context.Context
-	Logf(format string, args ...any)
-	Errorf(format string, args ...any)
-}
-
-// Check runs the suite as a test: an error for each case that failed, a log
-// line for each that is not applicable. It returns the report, for tests that
-// want certain cases to have applied.
-func Check(tb TB, s Subject) Report {
-	tb.Helper()
-	r := Run(tb.Context(), s)
-	for _, one := range r.Results {
-		switch one.Outcome {
-		case Failed:
-			tb.Errorf("%s: %s\n\tpromise: %s\n\tusually: %s", one.Name, one.Reason, one.Promise, one.Catches)
-		case NotApplicable:
-			tb.Logf("%s: not applicable: %s", one.Name, one.Reason)
+func (s *subject) all(ctx context.Context, r *Report) {
+	s.before = s.left()
+	var broken error
+	for _, c := range Cases() {
+		if len(s.Only) > 0 && !slices.Contains(s.Only, c.Name) {
+			continue
+		}
+		if ctx.Err() != nil {
+			break
+		}
+		if broken != nil {
+			c.run = func(context.Context, *subject) error { return lacks("the board can't be opened") }
+		}
+		one := s.one(ctx, &c)
+		r.Results = append(r.Results, one)
+		if s.now != nil {
+			r.Info, r.Streams = s.now.board.Info(), s.now.board.Streams()
+		} else if r.Streams == nil && one.Outcome == Failed {
+			broken = errors.New(one.Reason)
 		}
 	}
-	if len(r.Results) == 0 {
-		tb.Errorf("%s: no case ran", s.Name)
+	_ = s.close()
+}
+
+// one runs one case. After a failure the board is closed: the next one gets it anew.
+func (s *subject) one(ctx context.Context, c *Case) Result {
+	if s.Starting != nil {
+		s.Starting(*c)
+	}
+	begin := time.Now()
+	r := Result{Case: *c, Outcome: Passed}
+	var l lacking
+	switch err := s.guard(ctx, c); {
+	case errors.As(err, &l):
+		r.Outcome, r.Reason = NotApplicable, l.Error()
+	case err != nil:
+		r.Outcome, r.Reason = Failed, err.Error()
+		if err := s.close(); err != nil {
+			r.Reason += "; closing the board: " + err.Error()
+		}
+	}
+	r.Took = time.Since(begin)
+	if s.Done != nil {
+		s.Done(r)
 	}
 	return r
+}
+
+// grace is how long a case may take after its context ended.
+const grace = 2 * time.Second
+
+func (s *subject) guard(ctx context.Context, c *Case) error {
+	limited, cancel := context.WithTimeout(ctx, c.within)
+	defer cancel()
+	err := start(func() error { return c.run(limited, s) }).wait(c.within + grace)
+	if err != nil && limited.Err() != nil && ctx.Err() == nil {
+		return fmt.Errorf("not done within %v: %w", c.within, err)
+	}
+	return err
 }

@@ -1,6 +1,0 @@
-package haltest
-
-// subject is the state of one run.
-type subject struct {
-	Subject
-}
