@@ -1,0 +1,76 @@
+package onboard
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"syscall"
+
+	"github.com/bluenviron/gortsplib/v4/pkg/base"
+	"github.com/bluenviron/gortsplib/v4/pkg/liberrors"
+
+	"iid2secure.nl/camagent/hal"
+)
+
+// explain turns what went wrong while a session began into one line that says
+// what to do, of one of hal's kinds.
+func (s *session) explain(err error) error {
+	if over := context.Cause(s.ctx); over != nil {
+		return fmt.Errorf("%s: %w", s.src.shown, over)
+	}
+	var status liberrors.ErrClientBadStatusCode
+	var auth liberrors.ErrClientAuthSetup
+	var sdp liberrors.ErrClientSDPInvalid
+	var udp liberrors.ErrClientServerRequestedUDP
+	known := errors.Is(err, hal.ErrGarbage) || errors.Is(err, hal.ErrNotFound) || errors.Is(err, hal.ErrUnable)
+	switch {
+	case known:
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return fmt.Errorf("%w: nothing listens on %s: is the streamer running?", hal.ErrGone, s.src.addr)
+	case errors.As(err, &status):
+		err = s.status(status.Code)
+	case errors.As(err, &auth):
+		err = fmt.Errorf("%w: the streamer asks for an authentication that is neither Basic nor Digest", fs.ErrPermission)
+	case errors.As(err, &udp):
+		err = errUDP
+	case errors.As(err, &sdp):
+		err = fmt.Errorf("%w: the streamer's description can't be read: %.200s", hal.ErrGarbage, printable(sdp.Err))
+	case errors.Is(err, errRedirect):
+		err = fmt.Errorf("%w: %w", hal.ErrNotFound, err)
+	default:
+		err = fmt.Errorf("%w: %.200s", hal.ErrGone, printable(err))
+	}
+	return fmt.Errorf("%s: %w", s.src.shown, err)
+}
+
+var errUDP = fmt.Errorf("%w RTP by TCP: the streamer gives it by UDP alone; a newer version of it may", hal.ErrUnable)
+
+// status explains an answer that is not 200.
+func (s *session) status(code base.StatusCode) error {
+	switch {
+	case (code == base.StatusUnauthorized || code == base.StatusForbidden) && !s.src.user:
+		return fmt.Errorf("%w: the streamer asks for a user and a password, and none is configured", fs.ErrPermission)
+	case code == base.StatusUnauthorized || code == base.StatusForbidden:
+		return fmt.Errorf("%w: the streamer refuses the configured user and password", fs.ErrPermission)
+	case code == base.StatusNotFound:
+		return fmt.Errorf("%w: the streamer has no stream at path %q", hal.ErrNotFound, s.src.path)
+	case code == base.StatusUnsupportedTransport:
+		return errUDP
+	case code == base.StatusServiceUnavailable || code == base.StatusNotEnoughBandwidth:
+		return fmt.Errorf("%w: the streamer answers %d: has it too many viewers, or is it still starting?", hal.ErrBusy, code)
+	}
+	return fmt.Errorf("%w: the streamer answers %s with %d", hal.ErrGone, s.method, code)
+}
+
+// printable is an error's text on one line, and not for ever.
+func printable(err error) string {
+	text := strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return ' '
+		}
+		return r
+	}, err.Error())
+	return fmt.Sprintf("%.200s", text)
+}

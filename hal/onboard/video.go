@@ -1,0 +1,265 @@
+package onboard
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"math"
+	"sync"
+	"time"
+
+	"github.com/bluenviron/gortsplib/v4/pkg/description"
+	"github.com/bluenviron/gortsplib/v4/pkg/format"
+	"github.com/bluenviron/mediacommon/v2/pkg/codecs/h264"
+	"github.com/pion/rtp"
+
+	"iid2secure.nl/camagent/hal"
+)
+
+const (
+	videoRate = 90000 // of the time stamps (RFC 6184, 5.1)
+	// What may wait for a slow reader.
+	maxQueued      = 250
+	maxQueuedBytes = 4 << 20
+	// disorders is how many pictures from the past one GOP may have before the
+	// stream counts as one with B-frames; a clock that is set makes one.
+	disorders = 3
+)
+
+// video is one open stream.
+type video struct {
+	name    string
+	session *session
+	queue   *queue[hal.AccessUnit]
+	closing sync.Once
+	closed  func()
+
+	// gortsplib's reader's own.
+	parts     assembler
+	clock     clock
+	started   bool // a picture was handed on
+	synced    bool // and none was lost since
+	missing   bool // packets were, and no picture was counted for them yet
+	seq       uint64
+	disorders int
+	full      bool // the rest of this GOP is left out; guarded by the queue
+
+	// Next's own.
+	expected uint64
+	lastKey  hal.AccessUnit // without its bytes
+
+	mu     sync.Mutex
+	config hal.VideoConfig
+	timed  bool // the SPS tells the rate
+	sps    []byte
+}
+
+// openVideo starts a stream within a time.
+func openVideo(ctx context.Context, src source, timeout time.Duration) (*video, error) {
+	v := &video{name: src.stream, queue: newQueue[hal.AccessUnit](timeout), clock: clock{rate: videoRate}, closed: func() {}}
+	v.parts.hand, v.parts.gap = v.got, v.lost
+	ctx, cancel := within(ctx, timeout)
+	defer cancel()
+	var err error
+	v.session, err = begin(ctx, src, description.MediaTypeVideo, v.choose, v.queue.fail)
+	if err != nil {
+		return nil, err
+	}
+	return v, nil
+}
+
+// within is a context whose end says that the streamer was too slow.
+func within(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, d, fmt.Errorf("%w: the streamer did not answer for %v", hal.ErrGone, d))
+}
+
+func (v *video) atClose(f func()) { v.closed = f }
+
+// choose takes the H.264 track.
+func (v *video) choose(medias []*description.Media) (track, func(*rtp.Packet), error) {
+	t, f, ok := find[*format.H264](medias, description.MediaTypeVideo)
+	if !ok {
+		return t, nil, notH264(codecs(medias, description.MediaTypeVideo))
+	}
+	if f.PacketizationMode > 1 {
+		return t, nil, fmt.Errorf("%w: packetisation mode %d, want 0 or 1", hal.ErrGarbage, f.PacketizationMode)
+	}
+	v.parts.mode = f.PacketizationMode
+	v.parts.reset()
+	if len(f.SPS) > 1 && len(f.PPS) > 1 {
+		v.parts.sps, v.parts.pps = [][]byte{f.SPS}, [][]byte{f.PPS}
+		v.describe(f.SPS)
+	}
+	return t, v.heard, nil
+}
+
+func notH264(is string) error {
+	if is == "" {
+		return fmt.Errorf("%w: there is no video at all", hal.ErrGarbage)
+	}
+	return fmt.Errorf("%w but %s: set the streamer's codec to H.264", hal.ErrGarbage, is)
+}
+
+// heard takes a packet.
+func (v *video) heard(p *rtp.Packet) {
+	now := time.Now()
+	v.queue.hear(now)
+	v.parts.add(p, now)
+}
+
+// lost notes that packets are missing.
+func (v *video) lost() { v.synced, v.missing = false, true }
+
+// got takes a picture. Those that can't be decoded are left out and counted;
+// those before the first key frame are only left out.
+func (v *video) got(p picture) {
+	if p.data == nil || !p.key && !v.synced {
+		v.synced, v.missing = false, false
+		if v.started {
+			v.seq++
+		}
+		return
+	}
+	if v.missing && v.started {
+		v.seq++
+	}
+	if !v.inOrder(p) {
+		return
+	}
+	au := hal.AccessUnit{Data: p.data, Params: p.params, Key: p.key, Seq: v.seq, Time: v.clock.at(p.stamp, p.at)}
+	v.seq++
+	v.started, v.synced, v.missing = true, true, false
+	v.queue.update(func(list []hal.AccessUnit) []hal.AccessUnit { return v.push(list, au) })
+}
+
+// inOrder ends a stream whose pictures are shown in another order than they come.
+func (v *video) inOrder(p picture) bool {
+	if p.key {
+		v.disorders = 0
+	}
+	if v.started && !p.key {
+		if step := v.clock.step(p.stamp); step < 0 && step > -apart {
+			v.disorders++
+		}
+	}
+	if v.disorders >= disorders {
+		v.queue.fail(fmt.Errorf("%w that can be used: its pictures come out of order: switch B-frames off in the streamer", hal.ErrGarbage))
+		return false
+	}
+	return true
+}
+
+// push queues a picture. When there are too many, those go that nobody misses:
+// all before the newest key frame, else the rest of this GOP.
+func (v *video) push(list []hal.AccessUnit, au hal.AccessUnit) []hal.AccessUnit {
+	v.full = v.full && !au.Key
+	if v.full {
+		return list
+	}
+	if tooMany(list, &au) {
+		list = trim(list, au.Key)
+	}
+	if v.full = tooMany(list, &au); v.full {
+		return list
+	}
+	return append(list, au)
+}
+
+func tooMany(list []hal.AccessUnit, more *hal.AccessUnit) bool {
+	size := len(more.Data)
+	for i := range list {
+		size += len(list[i].Data)
+	}
+	return len(list) >= maxQueued || len(list) > 0 && size > maxQueuedBytes
+}
+
+// trim drops what is before the newest key frame, all if that comes next. It
+// leaves the rest of a GOP whose beginning was read.
+func trim(list []hal.AccessUnit, all bool) []hal.AccessUnit {
+	from := len(list)
+	for i := len(list) - 1; !all && i >= 0 && from == len(list); i-- {
+		if list[i].Key {
+			from = i
+		}
+	}
+	if from == len(list) && !all {
+		return list
+	}
+	clear(list[:from])
+	return list[from:]
+}
+
+// Next implements [hal.VideoStream].
+func (v *video) Next(ctx context.Context) (hal.AccessUnit, error) {
+	au, err := v.queue.next(ctx)
+	if err != nil {
+		return au, fmt.Errorf("onboard board, %s: %w", v.name, err)
+	}
+	au.Lost = au.Seq - v.expected
+	v.expected = au.Seq + 1
+	if au.Key {
+		v.begins(&au)
+	}
+	return au, nil
+}
+
+// begins learns from a key frame what the stream is.
+func (v *video) begins(au *hal.AccessUnit) {
+	if sps, _ := au.ParameterSets(); !bytes.Equal(sps, v.sps) {
+		v.describe(bytes.Clone(sps))
+	}
+	last := v.lastKey
+	v.lastKey = hal.AccessUnit{Seq: au.Seq, Time: au.Time}
+	if last.Time.IsZero() || au.Lost > 0 {
+		return
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.config.GOP = int(au.Seq - last.Seq)
+	if fps := float64(v.config.GOP) / au.Time.Sub(last.Time).Seconds(); !v.timed {
+		v.config.FPS = int(math.Round(fps))
+	}
+}
+
+// What an SPS is believed.
+const (
+	maxSide = 16384
+	maxFPS  = 240
+)
+
+// describe takes size and rate from an SPS; what makes no sense stays unknown.
+func (v *video) describe(sps []byte) {
+	var p h264.SPS
+	v.sps = sps
+	if err := p.Unmarshal(sps); err != nil {
+		return
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.config, v.timed = hal.VideoConfig{}, false
+	if w, h := p.Width(), p.Height(); w > 0 && w <= maxSide && h > 0 && h <= maxSide {
+		v.config.Width, v.config.Height = w, h
+	}
+	if fps := math.Round(p.FPS()); fps >= 1 && fps <= maxFPS {
+		v.config.FPS, v.timed = int(fps), true
+	}
+}
+
+// Config implements [hal.VideoStream]: the size by the SPS of the picture read
+// last, the rate by it too or else as measured, the GOP as counted; the bitrate
+// is not known.
+func (v *video) Config() hal.VideoConfig {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.config
+}
+
+// Close implements [hal.VideoStream].
+func (v *video) Close() error {
+	v.closing.Do(func() {
+		v.queue.close()
+		v.session.close()
+		v.closed()
+	})
+	return nil
+}
