@@ -4,17 +4,30 @@
 // combines with any board by configuration.
 //
 // It owns the lines and devices that its Config names, from New to Close, and
-// touches no other. At New every output is inactive; at Close lamps, LEDs and
-// siren are switched off, and the filter stays where it is. It starts no
-// goroutine but for an LED that the kernel can't blink by itself.
+// touches no other. At New every output is inactive, but for a filter that a
+// level holds, which is in the path; at Close lamps, LEDs and siren are
+// switched off, and a pulsed filter stays where it is. It starts no goroutine
+// but for an LED that the kernel can't blink by itself.
 package peripheral
 
-import "iid2secure.nl/camagent/hal"
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"sync"
+
+	"iid2secure.nl/camagent/hal"
+	"iid2secure.nl/camagent/hal/peripheral/internal/evdev"
+	"iid2secure.nl/camagent/hal/peripheral/internal/gpio"
+)
 
 // Set is the opened peripherals. Its parts may be used from any goroutine.
 type Set struct {
-	parts  []any
-	closes []func() error // in the order of opening
+	parts []any
+	once  sync.Once
+	err   error
 }
 
 var _ hal.Parts = (*Set)(nil)
@@ -23,16 +36,243 @@ var _ hal.Parts = (*Set)(nil)
 // each: the path of the field in the configuration, what is wrong, and what
 // would be right. They are [hal.ErrNotFound], [hal.ErrBusy],
 // [io/fs.ErrPermission], or of the configuration itself.
-func New(c Config) (*Set, error) {
+func New(c Config) (*Set, error) { return open(c, gpio.Auto) }
+
+// open uses one interface of the kernel for all lines.
+func open(c Config, api gpio.API) (*Set, error) {
 	if err := c.check(); err != nil {
 		return nil, err
 	}
-	return &Set{}, nil
+	o := &opener{root: c.Root, lines: gpio.System{Root: c.Root, API: api}}
+	o.irFilter(c.IRFilter)
+	o.lights(c.Lights)
+	o.lightSensor(c.LightSensor)
+	o.buttons(c.Buttons)
+	o.leds(c.LEDs)
+	o.siren(c.Siren)
+	o.sensors(c.Sensors)
+	s := &Set{parts: o.parts}
+	if err := errors.Join(o.problems...); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
 }
 
 // Parts implements [hal.Parts]: one part for each capability that is configured.
-func (s *Set) Parts() []any { return s.parts }
+func (s *Set) Parts() []any { return slices.Clone(s.parts) }
 
 // Close switches off what is on, ends calls in flight ([hal.ErrClosed]) and
-// gives the lines and devices back.
-func (s *Set) Close() error { return nil }
+// gives the lines and devices back. A second call does nothing.
+func (s *Set) Close() error {
+	s.once.Do(func() {
+		var errs []error
+		for _, p := range s.parts {
+			if c, ok := p.(interface{ Close() error }); ok {
+				errs = append(errs, c.Close())
+			}
+		}
+		s.err = errors.Join(errs...)
+	})
+	return s.err
+}
+
+// opener opens as much as it can, and gathers the problems.
+type opener struct {
+	root     string
+	lines    gpio.System
+	parts    []any
+	problems []error
+}
+
+// failed notes a problem with a field.
+func (o *opener) failed(field string, err error) bool {
+	if err != nil {
+		o.problems = append(o.problems, at(field, err))
+	}
+	return err != nil
+}
+
+// output requests a line; nil if that failed.
+func (o *opener) output(field, text string, activeLow, initial bool) *gpio.Line {
+	spec, err := gpio.Parse(text)
+	if o.failed(field, err) {
+		return nil
+	}
+	l, err := o.lines.Output(spec, activeLow, initial)
+	if o.failed(field, err) {
+		return nil
+	}
+	return l
+}
+
+func (o *opener) irFilter(c *IRFilter) {
+	switch {
+	case c == nil:
+	case c.Line != "":
+		if l := o.output("ir_filter.line", c.Line, c.ActiveLow, true); l != nil {
+			o.parts = append(o.parts, levelFilter{l})
+		}
+	default:
+		in := o.output("ir_filter.in", c.In, c.ActiveLow, false)
+		out := o.output("ir_filter.out", c.Out, c.ActiveLow, false)
+		if in != nil && out != nil {
+			o.parts = append(o.parts, newPulsedFilter(in, out, cmp.Or(c.Pulse, defaultPulse)))
+			return
+		}
+		for _, l := range []*gpio.Line{in, out} {
+			if l != nil {
+				o.failed("ir_filter", l.Close())
+			}
+		}
+	}
+}
+
+func (o *opener) lights(list []Light) {
+	if len(list) == 0 {
+		return
+	}
+	part := newLights()
+	o.parts = append(o.parts, part)
+	for i, c := range list {
+		field := fmt.Sprintf("lights[%d]", i)
+		switch {
+		case c.Line != "":
+			if l := o.output(field+".line", c.Line, c.ActiveLow, false); l != nil {
+				part.add(hal.LightKind(c.Kind), switchedLamp{l})
+			}
+		case c.LED != "":
+			if l, err := openLED(o.root, c.LED); !o.failed(field+".led", err) {
+				part.add(hal.LightKind(c.Kind), classLamp{l})
+			}
+		default:
+			l, err := openPWM(o.root, c.PWM, cmp.Or(c.Period, defaultPeriod), c.ActiveLow)
+			if !o.failed(field+".pwm", err) {
+				part.add(hal.LightKind(c.Kind), l)
+			}
+		}
+	}
+}
+
+func (o *opener) lightSensor(c *LightSensor) {
+	switch {
+	case c == nil:
+	case c.Line != "":
+		spec, err := gpio.Parse(c.Line)
+		if o.failed("light_sensor.line", err) {
+			return
+		}
+		if l, err := o.lines.Input(spec, c.ActiveLow); !o.failed("light_sensor.line", err) {
+			o.parts = append(o.parts, lineSensor{l})
+		}
+	case c.IIO != "":
+		if path, err := findIIO(o.root, c.IIO); !o.failed("light_sensor.iio", err) {
+			o.parts = append(o.parts, &scaleSensor{path, 1, c.Dark, c.Bright})
+		}
+	default:
+		path := filepath.Join("/", o.root, c.File)
+		if !o.failed("light_sensor.file", checkFile(path)) {
+			o.parts = append(o.parts, &scaleSensor{path, fileReads, c.Dark, c.Bright})
+		}
+	}
+}
+
+// buttons opens each input device once, whatever the number of its keys.
+func (o *opener) buttons(list []Button) {
+	var names []string
+	var sources []source
+	devices := map[string]*keySource{}
+	for i, c := range list {
+		field := fmt.Sprintf("buttons[%d]", i)
+		names = append(names, c.Button)
+		if c.Line != "" {
+			spec, err := gpio.Parse(c.Line)
+			s := &lineSource{name: c.Button, system: o.lines, spec: spec, activeLow: c.ActiveLow, still: cmp.Or(c.Debounce, defaultDebounce)}
+			if !o.failed(field+".line", err) && !o.failed(field+".line", s.open()) {
+				sources = append(sources, s)
+			}
+			continue
+		}
+		key, err := evdev.Key(c.Key)
+		if o.failed(field+".key", err) {
+			continue
+		}
+		path, err := evdev.Find(o.root, c.Device, key)
+		if o.failed(field+".key", err) {
+			continue
+		}
+		s := devices[path]
+		if s == nil {
+			s = &keySource{root: o.root, device: c.Device, names: map[uint16]string{}}
+			devices[path] = s
+			sources = append(sources, s)
+		}
+		if has := s.names[key]; has != "" {
+			o.failed(field+".key", fmt.Errorf("is %s, which button %q has: want another one", c.Key, has))
+			continue
+		}
+		s.add(key, c.Button)
+	}
+	for _, s := range devices {
+		o.failed("buttons", s.open())
+	}
+	o.addButtons(names, sources)
+}
+
+func (o *opener) addButtons(names []string, sources []source) {
+	if len(names) == 0 {
+		return
+	}
+	part, err := newButtons(names, sources)
+	if err != nil {
+		for _, s := range sources {
+			err = errors.Join(err, s.close())
+		}
+		o.failed("buttons", err)
+		return
+	}
+	o.parts = append(o.parts, part)
+}
+
+func (o *opener) leds(list []LED) {
+	if len(list) == 0 {
+		return
+	}
+	part := newLEDs()
+	o.parts = append(o.parts, part)
+	for i, c := range list {
+		field := fmt.Sprintf("leds[%d]", i)
+		if c.Line != "" {
+			if l := o.output(field+".line", c.Line, c.ActiveLow, false); l != nil {
+				part.add(c.LED, lineLED{l})
+			}
+		} else if l, err := openLED(o.root, c.Class); !o.failed(field+".class", err) {
+			part.add(c.LED, classLED{l})
+		}
+	}
+}
+
+func (o *opener) siren(c *Siren) {
+	if c == nil {
+		return
+	}
+	if l := o.output("siren.line", c.Line, c.ActiveLow, false); l != nil {
+		o.parts = append(o.parts, siren{l})
+	}
+}
+
+func (o *opener) sensors(list []Sensor) {
+	if len(list) == 0 {
+		return
+	}
+	part := &sensors{}
+	o.parts = append(o.parts, part)
+	for i, c := range list {
+		field := fmt.Sprintf("sensors[%d].thermal", i)
+		if c.Hwmon != "" {
+			field = fmt.Sprintf("sensors[%d].hwmon", i)
+		}
+		if g, err := findGauges(o.root, c); !o.failed(field, err) {
+			part.gauges = append(part.gauges, g...)
+		}
+	}
+}

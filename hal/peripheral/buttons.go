@@ -1,0 +1,198 @@
+package peripheral
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"iid2secure.nl/camagent/hal"
+)
+
+// source is where presses come from.
+type source interface {
+	// poll is what to wait for; fd -1: nothing but the time.
+	poll() (fd int, events int16)
+	// due is when ready is to be called at the latest; false: when poll says so.
+	due() (time.Time, bool)
+	// ready returns what happened, without waiting.
+	ready(now time.Time) ([]hal.ButtonEvent, error)
+	// open opens the device again after it failed.
+	open() error
+	close() error
+}
+
+// reviveEvery is how often a device that is gone is looked for while other
+// buttons work.
+const reviveEvery = 2 * time.Second
+
+// buttons are all sources behind one poll(2), in the reader's goroutine.
+type buttons struct {
+	names  []string
+	wake   *waker
+	closed atomic.Bool
+	reader chan struct{} // holds one token: who has it may use what is below
+
+	places []*place
+	revive time.Time // when to look for what is gone
+	queue  []hal.ButtonEvent
+}
+
+// place is a source, and whether its device is there.
+type place struct {
+	source
+	up bool
+}
+
+var _ hal.Buttons = (*buttons)(nil)
+
+func newButtons(names []string, sources []source) (*buttons, error) {
+	w, err := newWaker()
+	if err != nil {
+		return nil, err
+	}
+	b := &buttons{names: names, wake: w, reader: make(chan struct{}, 1)}
+	for _, s := range sources {
+		b.places = append(b.places, &place{source: s, up: true})
+	}
+	b.reader <- struct{}{}
+	return b, nil
+}
+
+// Buttons implements [hal.Buttons].
+func (b *buttons) Buttons() []string { return slices.Clone(b.names) }
+
+// NextButton implements [hal.Buttons]. A device that goes is told once, by
+// ErrGone; then it is looked for while the other buttons work. Without any
+// other every call looks once. A button that is held when its device comes
+// counts once it was released.
+func (b *buttons) NextButton(ctx context.Context) (hal.ButtonEvent, error) {
+	stop := context.AfterFunc(ctx, b.wake.up)
+	defer stop()
+	<-b.reader
+	defer func() { b.reader <- struct{}{} }()
+	for {
+		switch {
+		case b.closed.Load():
+			return hal.ButtonEvent{}, fmt.Errorf("buttons: %w", hal.ErrClosed)
+		case ctx.Err() != nil:
+			return hal.ButtonEvent{}, ctx.Err()
+		case len(b.queue) > 0:
+			e := b.queue[0]
+			b.queue = b.queue[1:]
+			return e, nil
+		}
+		err := b.reopen()
+		if err == nil {
+			err = b.wait()
+		}
+		if err != nil {
+			return hal.ButtonEvent{}, fmt.Errorf("buttons: %w", err)
+		}
+	}
+}
+
+// reopen looks for devices that are gone; an error if none is there.
+func (b *buttons) reopen() error {
+	now := time.Now()
+	var errs []error
+	some := false
+	for _, p := range b.places {
+		if !p.up && !now.Before(b.revive) {
+			err := p.open()
+			p.up = err == nil
+			errs = append(errs, err)
+		}
+		some = some || p.up
+	}
+	if some {
+		if len(errs) > 0 {
+			b.revive = now.Add(reviveEvery)
+		}
+		return nil
+	}
+	err := errors.Join(errs...)
+	if !errors.Is(err, hal.ErrGone) {
+		err = fmt.Errorf("%w: %w", hal.ErrGone, err)
+	}
+	return err
+}
+
+// wait waits until something happened, and queues it.
+func (b *buttons) wait() error {
+	set := []unix.PollFd{{Fd: int32(b.wake.fd), Events: unix.POLLIN}}
+	for _, p := range b.places {
+		fd, events := -1, int16(0)
+		if p.up {
+			fd, events = p.poll()
+		}
+		set = append(set, unix.PollFd{Fd: int32(fd), Events: events})
+	}
+	if _, err := unix.Poll(set, b.timeout()); err != nil && !errors.Is(err, unix.EINTR) {
+		return fmt.Errorf("poll: %w", err)
+	}
+	if set[0].Revents != 0 {
+		b.wake.drain()
+	}
+	return b.collect(set[1:])
+}
+
+// collect asks the sources that have something, and queues it by time.
+func (b *buttons) collect(set []unix.PollFd) error {
+	now := time.Now()
+	var errs []error
+	for i, p := range b.places {
+		if !p.up {
+			continue
+		}
+		at, timed := p.due()
+		if set[i].Revents == 0 && (!timed || now.Before(at)) {
+			continue
+		}
+		events, err := p.ready(now)
+		if err == nil && len(events) == 0 && set[i].Revents&(unix.POLLHUP|unix.POLLNVAL) != 0 {
+			err = errors.Join(hal.ErrGone, p.close()) // or poll would never wait again
+		}
+		if err != nil {
+			p.up, b.revive = false, time.Time{}
+			errs = append(errs, err)
+		}
+		b.queue = append(b.queue, events...)
+	}
+	slices.SortStableFunc(b.queue, func(x, y hal.ButtonEvent) int { return x.Time.Compare(y.Time) })
+	return errors.Join(errs...)
+}
+
+// timeout is how long poll may wait, in milliseconds; -1: for ever.
+func (b *buttons) timeout() int {
+	var first time.Time
+	for _, p := range b.places {
+		at, ok := b.revive, !p.up
+		if p.up {
+			at, ok = p.due()
+		}
+		if ok && (first.IsZero() || at.Before(first)) {
+			first = at
+		}
+	}
+	if first.IsZero() {
+		return -1
+	}
+	return int(max(0, time.Until(first)+time.Millisecond-1) / time.Millisecond)
+}
+
+// Close ends a NextButton in flight and closes the devices.
+func (b *buttons) Close() error {
+	b.closed.Store(true)
+	b.wake.up()
+	<-b.reader // for good: New's owner calls Close once
+	var errs []error
+	for _, p := range b.places {
+		errs = append(errs, p.close())
+	}
+	return errors.Join(append(errs, b.wake.close())...)
+}
