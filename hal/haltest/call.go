@@ -53,6 +53,16 @@ func (c *call) wait(d time.Duration) error {
 	}
 }
 
+// end waits until the call returns; when ctx ends it waits a little longer.
+func (c *call) end(ctx context.Context) error {
+	select {
+	case err := <-c.done:
+		return err
+	case <-ctx.Done():
+		return c.wait(grace / 2)
+	}
+}
+
 // running tells whether the call is still under way after d.
 func (c *call) running(d time.Duration) error {
 	err := c.wait(d)

@@ -25,24 +25,11 @@ func onFilm(look func(*take) error) func(context.Context, *subject) error {
 		if err != nil {
 			return err
 		}
-		var errs []error
-		var none error
+		var results []error
 		for _, t := range f.takes {
-			var l lacking
-			switch err := look(t); {
-			case errors.As(err, &l):
-				none = err
-			case err != nil:
-				errs = append(errs, fmt.Errorf("stream %s: %w", t.info.Name, err))
-			default:
-				none = nil
-				errs = append(errs, nil)
-			}
+			results = append(results, named(t.info, look(t)))
 		}
-		if len(errs) == 0 {
-			return none
-		}
-		return errors.Join(errs...)
+		return together(results)
 	}
 }
 

@@ -50,29 +50,53 @@ func (r *reader) shoot(ctx context.Context, d time.Duration) (shots []shot, err 
 	return shots, err
 }
 
-// each runs f on each stream of a fresh board.
+// each runs f on all streams at the same time, as they run in use.
 func each(f func(context.Context, *opened, hal.StreamInfo) error) func(context.Context, *subject) error {
 	return func(ctx context.Context, s *subject) error {
 		o, err := s.board(ctx)
 		if err != nil {
 			return err
 		}
-		var none error
-		applied := false
-		for _, info := range o.board.Streams() {
-			var l lacking
-			switch err := f(ctx, o, info); {
-			case errors.As(err, &l):
-				none = err
-			case err != nil:
-				return fmt.Errorf("stream %s: %w", info.Name, err)
-			default:
-				applied = true
+		list := o.board.Streams()
+		results := make([]error, len(list))
+		var calls []*call
+		for i, info := range list {
+			calls = append(calls, start(func() error {
+				results[i] = named(info, protect(func() error { return f(ctx, o, info) }))
+				return nil
+			}))
+		}
+		for _, c := range calls {
+			if err := c.end(ctx); err != nil {
+				return err
 			}
 		}
-		if applied {
-			return nil
+		return together(results)
+	}
+}
+
+func named(info hal.StreamInfo, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("stream %s: %w", info.Name, err)
+}
+
+// together is what came of several streams: not applicable only if it is to none.
+func together(results []error) error {
+	var errs []error
+	var none error
+	for _, err := range results {
+		var l lacking
+		switch {
+		case errors.As(err, &l):
+			none = l
+		default:
+			errs = append(errs, err)
 		}
+	}
+	if len(errs) == 0 {
 		return none
 	}
+	return errors.Join(errs...)
 }

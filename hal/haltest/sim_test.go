@@ -16,7 +16,9 @@ func TestM13_SimPasses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		haltest.Check(t, haltest.Subject{
 			Name: "sim", Shared: true, Destructive: true,
-			Open: func(context.Context) (hal.Board, []any, error) { return sim.New(sim.Config{Title: "haltest"}), nil, nil },
+			Open: func(context.Context) (hal.Board, []any, error) {
+				return sim.New(sim.Config{Title: "haltest"}), nil, nil
+			},
 			Done: func(r haltest.Result) { t.Logf("%s %s %v", r.Name, r.Outcome, r.Took) },
 		})
 	})
