@@ -1,0 +1,73 @@
+package kernel
+
+import (
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// The numbers are those of the kernel's headers for two well-known calls.
+func TestNumber(t *testing.T) {
+	t.Parallel()
+	querycap, prepare, start := uintptr(0x80685600), uintptr(0x4140), uintptr(0x40045612)
+	if strings.HasPrefix(runtime.GOARCH, "mips") {
+		querycap, prepare, start = 0x40685600, 0x20004140, 0x80045612
+	}
+	for _, c := range []struct{ is, want uintptr }{
+		{Number(Read, 'V', 0, 104), querycap}, {Number(None, 'A', 0x40, 0), prepare}, {Number(Write, 'V', 18, 4), start},
+	} {
+		if c.is != c.want {
+			t.Errorf("%#x, want %#x", c.is, c.want)
+		}
+	}
+}
+
+func TestText(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{"": "", "a\x00b": "a", "abc": "abc", "\x00": ""} {
+		if got := Text([]byte(in)); got != want {
+			t.Errorf("%q gives %q, want %q", in, got, want)
+		}
+	}
+}
+
+func TestWaiter(t *testing.T) {
+	t.Parallel()
+	w, err := NewWaiter()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Wake() // before the wait: it is not lost
+	if ev, err := w.Wait(-1, 0, -1); ev != 0 || err != nil {
+		t.Fatal(ev, err)
+	}
+	begin := time.Now()
+	if ev, err := w.Wait(-1, 0, 30*time.Millisecond); ev != 0 || err != nil || time.Since(begin) < 30*time.Millisecond {
+		t.Fatal(ev, err, time.Since(begin))
+	}
+	var p [2]int
+	if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(p[0])
+	done := make(chan int16)
+	go func() { ev, _ := w.Wait(p[0], unix.POLLIN, -1); done <- ev }()
+	w.Wake()
+	if ev := <-done; ev != 0 {
+		t.Error("woken, but told", ev)
+	}
+	unix.Close(p[1])
+	if ev, err := w.Wait(p[0], unix.POLLIN, -1); ev&unix.POLLHUP == 0 || err != nil {
+		t.Error("no word of the other end: ", ev, err)
+	}
+	if w.Close() != nil || w.Close() != nil {
+		t.Error("close twice")
+	}
+	w.Wake() // too late, and harmless
+}
