@@ -280,6 +280,14 @@ type Capability struct {
 	By string `json:"by,omitempty"`
 }
 
+// String is the name, and how it is done if not by the hardware.
+func (c Capability) String() string {
+	if c.By == "" {
+		return c.Name
+	}
+	return c.Name + " (by " + c.By + ")"
+}
+
 // The capabilities by name, in the order in which they are told.
 const (
 	CapKeyframe    = "keyframe"
