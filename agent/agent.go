@@ -63,14 +63,14 @@ type Agent struct {
 }
 
 // New puts the camera together; it opens files and starts nothing. The board is
-// closed by Run.
+// closed by Run, or by Close if Run is not called.
 func New(cfg config.Config, board *hal.Camera, log *zap.Logger) (*Agent, error) {
 	a := &Agent{cfg: cfg, log: log, started: time.Now(), board: board, health: newHealth(log)}
 	if err := os.MkdirAll(cfg.StateDir, 0o700); err != nil {
 		return nil, fmt.Errorf("state folder: %w", err)
 	}
 	var err error
-	if a.lock, err = lockState(cfg.StateDir); err != nil {
+	if a.lock, err = Lock(cfg.StateDir); err != nil {
 		return nil, err
 	}
 	if err := a.open(); err != nil {
@@ -92,6 +92,16 @@ func (a *Agent) open() (err error) {
 	return a.openCloud()
 }
 
+// Close lets go of everything, without having run.
+func (a *Agent) Close() error {
+	a.close()
+	return a.board.Close()
+}
+
+// Report raises the condition code while err is not nil; it is for what the
+// program itself finds wrong with the hardware.
+func (a *Agent) Report(code string, err error) { a.health.report(code, err) }
+
 // close lets go of card and state folder.
 func (a *Agent) close() {
 	if a.card != nil {
@@ -100,19 +110,23 @@ func (a *Agent) close() {
 	a.lock.Close()
 }
 
-// lockState makes sure that no other camera runs on the same keys, roster and
+// ErrRunning: a camagent runs in the state folder.
+var ErrRunning = errors.New("another camagent runs in it")
+
+// Lock makes sure that no other camera runs on the same keys, roster and
 // chains: both would sign the same sequence, and push each other off the broker.
-func lockState(dir string) (*os.File, error) {
-	f, err := os.Open(dir)
+// It holds until the returned file is closed.
+func Lock(stateDir string) (*os.File, error) {
+	f, err := os.Open(stateDir)
 	if err != nil {
 		return nil, fmt.Errorf("state folder: %w", err)
 	}
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		f.Close()
 		if errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, fmt.Errorf("state folder %s: another camagent runs in it", dir)
+			return nil, fmt.Errorf("state folder %s: %w", stateDir, ErrRunning)
 		}
-		return nil, fmt.Errorf("state folder %s: locking it: %w", dir, err)
+		return nil, fmt.Errorf("state folder %s: locking it: %w", stateDir, err)
 	}
 	return f, nil
 }

@@ -17,6 +17,7 @@ import (
 	"iid2secure.nl/camagent/cloud/link"
 	"iid2secure.nl/camagent/cloud/seal"
 	"iid2secure.nl/camagent/cloud/upload"
+	"iid2secure.nl/camagent/config"
 )
 
 // openCloud prepares the link, if a broker is configured.
@@ -24,7 +25,7 @@ func (a *Agent) openCloud() (err error) {
 	if a.cfg.Cloud.Broker == "" {
 		return nil
 	}
-	roots, err := a.roots()
+	roots, err := Roots(a.cfg.Cloud)
 	if err != nil {
 		return err
 	}
@@ -50,10 +51,10 @@ func (a *Agent) openCloud() (err error) {
 	return err
 }
 
-// roots is the pool by which broker and storage are trusted: the configured
+// Roots is the pool by which broker and storage are trusted: the configured
 // roots alone, or the system's if there are none.
-func (a *Agent) roots() (*x509.CertPool, error) {
-	file := a.cfg.Cloud.RootsFile
+func Roots(cfg config.Cloud) (*x509.CertPool, error) {
+	file := cfg.RootsFile
 	if file == "" {
 		return x509.SystemCertPool()
 	}

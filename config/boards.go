@@ -29,6 +29,7 @@ type Sim struct {
 	Title    string `mapstructure:"title" help:"text in the simulated picture"`
 	Scenario string `mapstructure:"scenario" help:"YAML file of what happens before the simulated camera"`
 	Control  string `mapstructure:"control" help:"socket of camagent sim; sim.sock in the state folder if empty, - for none"`
+	Display  string `mapstructure:"display" help:"PNG file of what the simulated display shows; none if empty"`
 }
 
 // SimControl is the path of the control socket, "" for none.
@@ -51,11 +52,24 @@ type Pipe struct {
 
 // PipeSource is one stream: exactly one of Command and Path is set.
 type PipeSource struct {
-	Stream   string        `mapstructure:"stream"`
-	Command  []string      `mapstructure:"command"`
-	Path     string        `mapstructure:"path"`
-	FPS      int           `mapstructure:"fps"`
-	EarlyCut time.Duration `mapstructure:"early_cut"`
+	Stream       string        `mapstructure:"stream"`
+	Command      []string      `mapstructure:"command"`
+	Path         string        `mapstructure:"path"`
+	Width        int           `mapstructure:"width"`
+	Height       int           `mapstructure:"height"`
+	FPS          int           `mapstructure:"fps"`
+	GOP          int           `mapstructure:"gop"`
+	Bitrate      int           `mapstructure:"bitrate"`
+	FPSRange     Range         `mapstructure:"fps_range"`
+	GOPRange     Range         `mapstructure:"gop_range"`
+	BitrateRange Range         `mapstructure:"bitrate_range"`
+	EarlyCut     time.Duration `mapstructure:"early_cut"`
+}
+
+// Range is what the owner may choose; both ends are allowed.
+type Range struct {
+	Min int `mapstructure:"min"`
+	Max int `mapstructure:"max"`
 }
 
 // V4L2 configures the board that captures H.264 from video devices.
@@ -121,6 +135,7 @@ func (c *Config) checkBoard(k *Checks) {
 func (s *Sim) check(k *Checks) {
 	k.Want(len(s.Title) <= 40, "sim.title", s.Title, "at most 40 characters")
 	k.pathOrNone("sim.scenario", s.Scenario)
+	k.pathOrNone("sim.display", s.Display)
 	k.Want(s.Control == None || s.Control == "" || filepath.IsAbs(s.Control), "sim.control", s.Control, "an absolute path, or - for none")
 }
 
@@ -146,6 +161,16 @@ func (c *Checks) streams(section string, names []string) {
 	c.Want(slices.Contains(names, "main"), section+".sources", names, "a source for the stream main, as board is "+section)
 }
 
+// video wants numbers that an encoder could take; zeros are as it likes.
+func (c *Checks) video(key string, width, height, fps, gop, bitrate int) {
+	c.Between(key+"width", width, 0, 8192)
+	c.Between(key+"height", height, 0, 8192)
+	c.Want((width == 0) == (height == 0), key+"height", height, "width and height, or neither")
+	c.Between(key+"fps", fps, 0, 120)
+	c.Between(key+"gop", gop, 0, 1000)
+	c.Want(bitrate == 0 || bitrate >= 16_000 && bitrate <= 100_000_000, key+"bitrate", bitrate, "0, or 16000 to 100000000 bits per second")
+}
+
 func (p *Pipe) check(k *Checks) {
 	if len(p.Sidecar) > 0 {
 		k.Want(len(p.Sources) == 0, "pipe.sidecar", p.Sidecar, "either sidecar or sources, not both")
@@ -157,7 +182,10 @@ func (p *Pipe) check(k *Checks) {
 		key := fmt.Sprintf("pipe.sources[%d].", i)
 		k.Want((len(s.Command) > 0) != (s.Path != ""), key+"command", s.Command, "either command or path, not both")
 		k.pathOrNone(key+"path", s.Path)
-		k.Between(key+"fps", s.FPS, 0, 120)
+		k.video(key, s.Width, s.Height, s.FPS, s.GOP, s.Bitrate)
+		for name, r := range map[string]Range{"fps_range": s.FPSRange, "gop_range": s.GOPRange, "bitrate_range": s.BitrateRange} {
+			k.Want(r == (Range{}) || r.Min > 0 && r.Min <= r.Max, key+name, fmt.Sprintf("%d to %d", r.Min, r.Max), "min above 0, and max not below it")
+		}
 		k.Duration(key+"early_cut", s.EarlyCut, 0, 100*time.Millisecond)
 	}
 	k.streams(BoardPipe, names)
@@ -169,12 +197,7 @@ func (v *V4L2) check(k *Checks) {
 		names = append(names, s.Stream)
 		key := fmt.Sprintf("v4l2.sources[%d].", i)
 		k.device(key+"device", s.Device)
-		k.Between(key+"width", s.Width, 0, 8192)
-		k.Between(key+"height", s.Height, 0, 8192)
-		k.Want((s.Width == 0) == (s.Height == 0), key+"height", s.Height, "width and height, or neither")
-		k.Between(key+"fps", s.FPS, 0, 120)
-		k.Between(key+"gop", s.GOP, 0, 1000)
-		k.Want(s.Bitrate == 0 || s.Bitrate >= 16_000 && s.Bitrate <= 100_000_000, key+"bitrate", s.Bitrate, "0, or 16000 to 100000000 bits per second")
+		k.video(key, s.Width, s.Height, s.FPS, s.GOP, s.Bitrate)
 		for j, other := range v.Sources[:i] {
 			k.Want(other.Device != s.Device, key+"device", s.Device, fmt.Sprintf("another device than that of source %d", j))
 		}

@@ -5,19 +5,23 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"sync"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
+	"go.uber.org/zap"
 	"golang.org/x/term"
 
 	"iid2secure.nl/camagent/agent"
 	"iid2secure.nl/camagent/cloud"
 	"iid2secure.nl/camagent/config"
+	"iid2secure.nl/camagent/hal"
 )
 
 // usageError marks a wrong command line: exit code 2.
@@ -57,13 +61,14 @@ func root() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	for _, c := range []*cobra.Command{runCommand(), qrCommand(), versionCommand()} {
+	for _, c := range []*cobra.Command{runCommand(), checkCommand(), qrCommand(), versionCommand()} {
 		c.Args = noArgs
 		cmd.AddCommand(c)
 	}
+	cmd.AddCommand(simCommand())
 	cmd.Args = func(_ *cobra.Command, args []string) error {
 		if len(args) > 0 {
-			return usageError{fmt.Errorf("unknown command %q: want run, qr or version", args[0])}
+			return usageError{fmt.Errorf("unknown command %q: want run, check, qr, sim or version", args[0])}
 		}
 		return nil
 	}
@@ -116,25 +121,63 @@ func run(cmd *cobra.Command, _ []string) error {
 		return err
 	}
 	defer log.Sync()
-	board, err := openBoard(cfg, log)
-	if err != nil {
-		return err
-	}
-	a, err := agent.New(cfg, board, log)
-	if err != nil {
-		board.Close()
-		return err
-	}
-	if !a.Bound() && term.IsTerminal(int(os.Stdout.Fd())) {
-		if err := showQR(os.Stdout, a.Identity()); err != nil {
-			return err
-		}
-	}
 	defer time.AfterFunc(startOver, debug.FreeOSMemory).Stop()
 	button := make(chan os.Signal, 1)
 	signal.Notify(button, syscall.SIGUSR1)
 	defer signal.Stop(button)
-	return a.Run(cmd.Context(), button)
+	err = errCame
+	for first := true; errors.Is(err, errCame); first = false {
+		err = runOnce(cmd.Context(), cfg, log, button, first)
+	}
+	return err
+}
+
+// runOnce runs the camera on the hardware that is there; errCame if it is to be
+// run again because a missing device has come.
+func runOnce(ctx context.Context, cfg config.Config, log *zap.Logger, button <-chan os.Signal, first bool) error {
+	h, err := openHardware(ctx, cfg, log)
+	if err != nil {
+		return err
+	}
+	camera := hal.NewCamera(h.board, h.parts...)
+	a, err := agent.New(cfg, camera, log)
+	if err != nil {
+		return errors.Join(err, camera.Close())
+	}
+	for _, m := range h.missing {
+		log.Warn("a device is missing", zap.Error(m.err))
+		if m.code != "" {
+			a.Report(m.code, m.err)
+		}
+	}
+	stop, err := serveControl(ctx, cfg.SimControl(), h.board)
+	if err != nil {
+		return errors.Join(err, a.Close())
+	}
+	if first && !a.Bound() && term.IsTerminal(int(os.Stdout.Fd())) {
+		if err := showQR(os.Stdout, a.Identity()); err != nil {
+			return errors.Join(err, stop(), a.Close())
+		}
+	}
+	return errors.Join(runUntil(ctx, a, button, h.missing), stop())
+}
+
+// runUntil runs a until ctx ends, or one of the missing devices has come: errCame.
+func runUntil(ctx context.Context, a *agent.Agent, button <-chan os.Signal, missing []absent) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	var waiting sync.WaitGroup
+	waiting.Go(func() {
+		if err := await(ctx, missing); errors.Is(err, errCame) {
+			cancel(err)
+		}
+	})
+	err := a.Run(ctx, button)
+	cancel(nil)
+	waiting.Wait()
+	if err == nil && errors.Is(context.Cause(ctx), errCame) {
+		return errCame
+	}
+	return err
 }
 
 func versionCommand() *cobra.Command {

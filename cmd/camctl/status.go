@@ -92,10 +92,7 @@ func capabilitiesText(list []hal.Capability) string {
 	}
 	words := make([]string, len(list))
 	for i, c := range list {
-		words[i] = c.Name
-		if c.By != "" {
-			words[i] += " (by " + c.By + ")"
-		}
+		words[i] = c.String()
 	}
 	return strings.Join(words, ", ")
 }

@@ -1,0 +1,194 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"iid2secure.nl/camagent/agent"
+	"iid2secure.nl/camagent/cloud/identity"
+	"iid2secure.nl/camagent/config"
+	"iid2secure.nl/camagent/hal"
+)
+
+// canDo lists the streams and capabilities of a camera.
+func canDo(c *hal.Camera) string {
+	var words []string
+	for _, s := range c.Streams() {
+		words = append(words, "stream "+s.Name)
+	}
+	for _, k := range c.Capabilities() {
+		words = append(words, k.String())
+	}
+	return strings.Join(words, ", ")
+}
+
+// checkIdentity reads the identity in the state folder; nil without an error if
+// there is none yet, and the camera is to make its own.
+func checkIdentity(cfg config.Config) (*identity.Identity, string, error) {
+	id, err := agent.ReadIdentity(cfg, nil)
+	if errors.Is(err, fs.ErrNotExist) && cfg.Board == config.BoardSim {
+		return nil, "none yet: a simulated camera makes its own at its first start", nil
+	}
+	if err != nil {
+		return nil, "", err
+	}
+	leaf := id.TLS.Leaf
+	now := time.Now()
+	if now.Before(leaf.NotBefore) || now.After(leaf.NotAfter) {
+		return id, "", fmt.Errorf("the certificate of %s is valid from %s to %s, and the clock says %s", id.Serial,
+			day(leaf.NotBefore), day(leaf.NotAfter), day(now))
+	}
+	return id, fmt.Sprintf("%s, certificate valid until %s", id.Serial, day(leaf.NotAfter)), nil
+}
+
+func day(t time.Time) string { return t.UTC().Format(time.DateOnly) }
+
+// checkClock compares the clock with what can't be later than now.
+func checkClock(id *identity.Identity) (string, error) {
+	now := time.Now().UTC()
+	if floor := builtAt(); now.Before(floor) {
+		return "", fmt.Errorf("it says %s, but this program was made on %s: set it, or let NTP", now.Format(time.RFC3339), day(floor))
+	}
+	if id != nil && now.Before(id.TLS.Leaf.NotBefore) {
+		return "", fmt.Errorf("it says %s, but the camera was provisioned on %s: set it, or let NTP", now.Format(time.RFC3339), day(id.TLS.Leaf.NotBefore))
+	}
+	return now.Format(time.RFC3339), nil
+}
+
+// builtAt is the time of the commit that this program was made from, or at least
+// of the year in which it was begun.
+func builtAt() time.Time {
+	floor := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return floor
+	}
+	for _, s := range info.Settings {
+		if t, err := time.Parse(time.RFC3339, s.Value); s.Key == "vcs.time" && err == nil && t.After(floor) {
+			floor = t
+		}
+	}
+	return floor
+}
+
+// checkCard writes and reads on the card, and tells its space.
+func checkCard(cfg config.Card) (string, error) {
+	_, before := os.Stat(cfg.Dir)
+	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+		return "", err
+	}
+	if errors.Is(before, fs.ErrNotExist) {
+		defer os.Remove(cfg.Dir)
+	}
+	var st unix.Statfs_t
+	if err := unix.Statfs(cfg.Dir, &st); err != nil {
+		return "", fmt.Errorf("%s: %w", cfg.Dir, err)
+	}
+	if st.Flags&unix.ST_RDONLY != 0 {
+		return "", fmt.Errorf("%s is mounted read-only: look at the kernel's messages, the card may be worn out", cfg.Dir)
+	}
+	if err := tryWriting(cfg.Dir); err != nil {
+		return "", err
+	}
+	free := st.Bavail * uint64(st.Bsize)
+	if free < minFree {
+		return "", fmt.Errorf("%s: %d MB free, want at least %d", cfg.Dir, free/1e6, uint64(minFree)/1e6)
+	}
+	where := "on a file system of its own"
+	if shared, err := sameDevice(cfg.Dir, filepath.Dir(filepath.Dir(cfg.Dir))); err == nil && shared {
+		where = "not a mount of its own"
+	}
+	return fmt.Sprintf("%s: writable, %d MB free, %s", cfg.Dir, free/1e6, where), nil
+}
+
+// minFree is what a clip or two take.
+const minFree = 32 << 20
+
+// tryWriting writes a file, through to the device, and removes it.
+func tryWriting(dir string) error {
+	f, err := os.CreateTemp(dir, ".camagent-check-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	_, err = f.Write(make([]byte, 64<<10))
+	return errors.Join(err, f.Sync(), f.Close())
+}
+
+func sameDevice(a, b string) (bool, error) {
+	var sa, sb syscall.Stat_t
+	if err := errors.Join(syscall.Stat(a, &sa), syscall.Stat(b, &sb)); err != nil {
+		return false, err
+	}
+	return sa.Dev == sb.Dev, nil
+}
+
+// server is something that the camera must reach.
+type server struct {
+	what, address string
+	known         bool // it asks for our certificate
+}
+
+func servers(cfg config.Cloud) []server {
+	list := []server{{"broker", cfg.Broker, true}}
+	for _, h := range cfg.StorageHosts {
+		list = append(list, server{"storage", h, false})
+	}
+	return list
+}
+
+// Times of a connection: until it stands, and how long a refusal of our
+// certificate may take to come, which TLS 1.3 sends only afterwards.
+const (
+	connectWithin = 10 * time.Second
+	refusedWithin = time.Second
+)
+
+// checkServer connects by TLS, as the camera does.
+func checkServer(ctx context.Context, cfg config.Config, s server, id *identity.Identity) (string, error) {
+	roots, err := agent.Roots(cfg.Cloud)
+	if err != nil {
+		return "", err
+	}
+	tc := &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS13}
+	if s.known && id != nil {
+		tc.Certificates = []tls.Certificate{id.TLS}
+	}
+	ctx, cancel := context.WithTimeout(ctx, connectWithin)
+	defer cancel()
+	conn, err := (&tls.Dialer{Config: tc}).DialContext(ctx, "tcp", s.address)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", s.address, err)
+	}
+	defer conn.Close()
+	if s.known && id != nil {
+		if err := accepted(conn); err != nil {
+			return "", fmt.Errorf("%s: it refuses this camera's certificate: %w", s.address, err)
+		}
+	}
+	return s.address + ": reached by TLS, its certificate is trusted", nil
+}
+
+// accepted waits for a moment whether the other side ends the connection.
+func accepted(conn net.Conn) error {
+	if err := conn.SetReadDeadline(time.Now().Add(refusedWithin)); err != nil {
+		return err
+	}
+	_, err := conn.Read(make([]byte, 1))
+	if err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		return nil
+	}
+	return err
+}
