@@ -37,7 +37,7 @@ func main() {
 	os.Exit(code)
 }
 
-var errUsage = errors.New("usage: vm run [-timeout D] [-file GUEST=HOST] ARCH MODULES PROGRAM [ARGUMENT...]")
+var errUsage = errors.New("usage: vm run [-timeout D] [-file GUEST=HOST] ARCH MODULES PROGRAM [ARGUMENT...], or vm test [-v] [-timeout D] ARCH...")
 
 func command(ctx context.Context, args []string) (int, error) {
 	if len(args) == 0 {
@@ -46,6 +46,8 @@ func command(ctx context.Context, args []string) (int, error) {
 	switch args[0] {
 	case "run":
 		return runOne(ctx, args[1:])
+	case "test":
+		return runSuite(ctx, args[1:])
 	}
 	return 2, errUsage
 }

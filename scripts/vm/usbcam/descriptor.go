@@ -41,10 +41,15 @@ const (
 	classSpecific                             = 0x24
 )
 
-func deviceDescriptor() []byte {
+// vendor is that of pid.codes; its first products are for tests.
+const vendor = 0x1209
+
+func (c Config) product() int { return 1 + c.Port }
+
+func deviceDescriptor(product int) []byte {
 	return descriptor(
 		[]byte{typeDevice}, u16(0x0200), []byte{0xEF, 2, 1, 64}, // class "miscellaneous": it has an association
-		u16(0x1209), u16(0x0001), u16(0x0100), []byte{1, 2, 3, 1}) // pid.codes' number for tests
+		u16(vendor), u16(product), u16(0x0100), []byte{1, 2, 3, 1})
 }
 
 func stringDescriptor(i int, serial string) []byte {

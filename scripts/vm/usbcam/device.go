@@ -2,12 +2,16 @@ package usbcam
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 )
 
 var errNoDevice = errors.New("usbcam: the kernel has made no video device of it yet (module uvcvideo)")
+
+// Number is the camera's on the bus, VENDOR:PRODUCT as lsusb writes it.
+func (c *Camera) Number() string { return fmt.Sprintf("%04x:%04x", vendor, c.config.product()) }
 
 // Device returns the path of the camera's video node, by its serial number.
 func (c *Camera) Device() (string, error) {

@@ -89,7 +89,7 @@ func (s *session) standard(r request) ([]byte, bool) {
 func (s *session) describe(r request) ([]byte, bool) {
 	switch r.value >> 8 {
 	case typeDevice:
-		return deviceDescriptor(), true
+		return deviceDescriptor(s.config.product()), true
 	case typeConfiguration:
 		return configurationDescriptor(s.config.Kind, s.sizes), true
 	case typeString:

@@ -70,7 +70,7 @@ func TestDescriptorsAreCutToWhatTheHostReads(t *testing.T) {
 	t.Parallel()
 	k, _ := plug(t, Config{Source: list(), Serial: "ab"})
 	status, b := k.control(0x80, 6, typeDevice<<8, 0, 8)
-	if status != 0 || !bytes.Equal(b, deviceDescriptor()[:8]) {
+	if status != 0 || !bytes.Equal(b, deviceDescriptor(1)[:8]) {
 		t.Errorf("device descriptor: %d %x", status, b)
 	}
 	if _, b := k.control(0x80, 6, typeString<<8|3, 0x0409, 255); string(b) != "\x06\x03a\x00b\x00" {
