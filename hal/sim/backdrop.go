@@ -11,7 +11,7 @@ import (
 type backdrop struct {
 	k       float64 // pixels per scene unit
 	still   *h264.Picture
-	sprites []sprite
+	sprites [sets][]pose
 }
 
 // Luma of the still picture leaves room for grain on both sides.
@@ -30,7 +30,6 @@ func newBackdrop(w, h int, n *noise) *backdrop {
 		b.store(c, shade)
 	}
 	b.sprites = newSprites(b.k, n)
-	overlayBox(b.still)
 	return b
 }
 

@@ -53,10 +53,11 @@ func newPatch(r *rand.Rand) (p [256]byte) {
 	return p
 }
 
-// apply grains up to n macroblocks that nothing else changed or covers.
+// apply grains up to n macroblocks that nothing else changed or covers, and
+// marks them.
 //
 //go:norace
-func (g *grain) apply(p *painter, n int) (done int) {
+func (g *grain) apply(p *painter, n int, mark h264.Change) (done int) {
 	for range g.order {
 		if done >= n {
 			break
@@ -68,7 +69,7 @@ func (g *grain) apply(p *painter, n int) (done int) {
 		if p.busy[i] || p.mask[i] != h264.Same {
 			continue
 		}
-		p.mask[i] = h264.Grain
+		p.mask[i] = mark
 		g.put(p, i)
 		done++
 	}
@@ -82,9 +83,15 @@ func (g *grain) apply(p *painter, n int) (done int) {
 func (g *grain) put(p *painter, i int) {
 	patch := &g.patches[g.rnd.Uint64()%grainPatches]
 	stride := p.pic.Stride()
-	o := i/p.pic.MBW*16*stride + i%p.pic.MBW*16
+	left, top := i%p.pic.MBW*16, i/p.pic.MBW*16
+	o := top*stride + left
+	var seen [16]byte
 	for y := range 16 {
 		src, dst := p.back.still.Y[o+y*stride:][:16], p.pic.Y[o+y*stride:][:16]
+		if !p.lens.plain {
+			src = seen[:]
+			p.lens.row(src, p.back.still, left, top+y)
+		}
 		for x := 0; x < 16; x += 8 {
 			v := binary.LittleEndian.Uint64(src[x:]) + binary.LittleEndian.Uint64(patch[y*16+x:]) - grainBias
 			binary.LittleEndian.PutUint64(dst[x:], v)

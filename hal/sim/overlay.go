@@ -4,6 +4,7 @@ import (
 	"image"
 	"time"
 
+	"iid2secure.nl/camagent/hal"
 	"iid2secure.nl/camagent/hal/sim/internal/h264"
 )
 
@@ -13,8 +14,8 @@ const clockLayout = "2006-01-02 15:04:05.000 UTC"
 // A character cell is 6 by 9 dots, of which 5 by 7 are the glyph's.
 const cellW, cellH = 6, 9
 
-// overlay writes clock and title on the dark box at the top left.
-type overlay struct {
+// clock writes the time on the dark box at the top left.
+type clock struct {
 	shown [len(clockLayout)]byte
 	buf   [64]byte
 }
@@ -30,35 +31,74 @@ func overlayRect(w, h int) image.Rectangle {
 	return r
 }
 
-// overlayBox darkens what lies under the overlay.
+// darker is the luma of a box behind text.
+func darker(v byte) byte { return byte((int(v)*2 + 3*stillMin) / 5) }
+
+// box darkens what lies under text, and keeps it free of all else.
 //
 //go:norace
-func overlayBox(p *h264.Picture) {
-	r := overlayRect(p.W, p.H)
-	stride := p.Stride()
+func (p *painter) box(r image.Rectangle) {
+	p.fix(r)
+	stride := p.pic.Stride()
 	for y := r.Min.Y; y < r.Max.Y; y++ {
 		for x := r.Min.X; x < r.Max.X; x++ {
-			v := &p.Y[y*stride+x]
-			*v = byte((int(*v)*2 + 3*stillMin) / 5)
+			v := &p.pic.Y[y*stride+x]
+			*v = darker(*v)
 			c := y/2*stride/2 + x/2
 			if y&1 == 0 && x&1 == 0 {
-				p.Cb[c], p.Cr[c] = byte((int(p.Cb[c])+128)/2), byte((int(p.Cr[c])+128)/2)
+				p.pic.Cb[c], p.pic.Cr[c] = byte((int(p.pic.Cb[c])+128)/2), byte((int(p.pic.Cr[c])+128)/2)
 			}
 		}
 	}
 }
 
-// init writes the title, as much of it as fits.
-func (o *overlay) init(p *h264.Picture, title string) {
-	d := dot(p.H)
-	r := overlayRect(p.W, p.H)
-	for i := 0; i < len(title) && i < len(clockLayout); i++ {
-		write(p, title[i], r.Min.X+(2+i*cellW)*d, r.Min.Y+(2+cellH)*d, d)
+// cornerNames are the corners in the order of view.texts.
+var cornerNames = [4]hal.Corner{hal.TopLeft, hal.TopRight, hal.BottomLeft, hal.BottomRight}
+
+// textRect is the place of a text of n characters in a corner, and the size of
+// its dots: below clock and lamp, or above the strip, each in a row of its own.
+func textRect(corner, n, w, h int) (image.Rectangle, int) {
+	d := min(dot(h), max(1, (w-48)/(n*cellW+4)))
+	high := ((cellH+3)*d + 15) &^ 15
+	wide := min(((n*cellW+4)*d+15)&^15, (w-32)&^15)
+	at := image.Pt(16, overlayRect(w, h).Max.Y+16)
+	if corner&1 != 0 { // right
+		at.X = (w-16)&^15 - wide
+		at.Y += high
+	}
+	if corner&2 != 0 { // bottom
+		at.Y = stripCell(0, w, h).Min.Y - 16 - high - (corner&1)*high
+	}
+	return image.Rectangle{Min: at, Max: at.Add(image.Pt(wide, high))}, d
+}
+
+// label draws the boxes, the title, and the texts in the corners.
+func (p *painter) label() {
+	w, h := p.pic.W, p.pic.H
+	r := overlayRect(w, h)
+	p.box(r)
+	d := dot(h)
+	p.text(p.title, image.Pt(r.Min.X+2*d, r.Min.Y+(2+cellH)*d), min(r.Max.X, r.Min.X+(2+len(clockLayout)*cellW)*d), d)
+	for i, t := range p.view.texts {
+		if t != "" {
+			r, d := textRect(i, len(t), w, h)
+			p.box(r)
+			p.text(t, r.Min.Add(image.Pt(2*d, 2*d)), r.Max.X, d)
+		}
+	}
+	p.clock.shown = [len(clockLayout)]byte{}
+}
+
+// text writes as much of s as fits up to end.
+func (p *painter) text(s string, at image.Point, end, d int) {
+	for i := 0; i < len(s) && at.X+cellW*d <= end; i++ {
+		write(p.pic, s[i], at.X, at.Y, d)
+		at.X += cellW * d
 	}
 }
 
 // show updates the characters of the clock that changed.
-func (o *overlay) show(p *painter, t time.Time) {
+func (o *clock) show(p *painter, t time.Time) {
 	text := t.AppendFormat(o.buf[:0], clockLayout)
 	d := dot(p.pic.H)
 	r := overlayRect(p.pic.W, p.pic.H)
@@ -69,18 +109,23 @@ func (o *overlay) show(p *painter, t time.Time) {
 		o.shown[i] = text[i]
 		x, y := r.Min.X+(2+i*cellW)*d, r.Min.Y+2*d
 		cell := image.Rect(x, y, x+cellW*d, y+cellH*d).Intersect(r)
-		p.restoreLuma(cell)
+		p.wipe(cell)
 		write(p.pic, text[i], x, y, d)
 		p.changed(cell)
 	}
 }
 
+// wipe puts the box's background back.
+//
 //go:norace
-func (p *painter) restoreLuma(r image.Rectangle) {
+func (p *painter) wipe(r image.Rectangle) {
 	stride := p.pic.Stride()
 	for y := r.Min.Y; y < r.Max.Y; y++ {
-		a, b := y*stride+r.Min.X, y*stride+r.Max.X
-		copy(p.pic.Y[a:b], p.back.still.Y[a:b])
+		row := p.pic.Y[y*stride+r.Min.X : y*stride+r.Max.X]
+		p.lens.row(row, p.back.still, r.Min.X, y)
+		for i, v := range row {
+			row[i] = darker(v)
+		}
 	}
 }
 
@@ -91,7 +136,10 @@ func write(p *h264.Picture, c byte, x, y, d int) {
 	if 'a' <= c && c <= 'z' {
 		c -= 'a' - 'A'
 	}
-	if c < ' ' || c > 'Z' {
+	if c >= '{' {
+		c -= '{' - 'a' // behind the letters, which have no small forms
+	}
+	if c < ' ' || int(c-' ') >= len(font) {
 		c = '?'
 	}
 	g := font[c-' ']
@@ -106,8 +154,14 @@ func write(p *h264.Picture, c byte, x, y, d int) {
 	}
 }
 
-// font holds the characters from space to Z, 7 rows of 5 dots each.
-var font = ['Z' - ' ' + 1][7]uint8{
+// font holds the characters from space to `, and then { | } ~, 7 rows of 5 dots each.
+var font = ['a' - ' ' + 4][7]uint8{
+	'"' - ' ': {10, 10, 10, 0, 0, 0, 0}, '$' - ' ': {4, 15, 20, 14, 5, 30, 4}, '%' - ' ': {24, 25, 2, 4, 8, 19, 3},
+	'*' - ' ': {0, 4, 21, 14, 21, 4, 0}, ';' - ' ': {0, 4, 4, 0, 4, 4, 8}, '<' - ' ': {2, 4, 8, 16, 8, 4, 2},
+	'>' - ' ': {8, 4, 2, 1, 2, 4, 8}, '@' - ' ': {14, 17, 1, 13, 21, 21, 14}, '[' - ' ': {14, 8, 8, 8, 8, 8, 14},
+	'\\' - ' ': {0, 16, 8, 4, 2, 1, 0}, ']' - ' ': {14, 2, 2, 2, 2, 2, 14}, '^' - ' ': {4, 10, 17, 0, 0, 0, 0},
+	'_' - ' ': {0, 0, 0, 0, 0, 0, 31}, '`' - ' ': {8, 4, 2, 0, 0, 0, 0},
+	'a' - ' ': {2, 4, 4, 8, 4, 4, 2}, 'b' - ' ': {4, 4, 4, 4, 4, 4, 4}, 'c' - ' ': {8, 4, 4, 2, 4, 4, 8}, 'd' - ' ': {0, 0, 8, 21, 2, 0, 0},
 	'!' - ' ': {4, 4, 4, 4, 4, 0, 4}, '#' - ' ': {10, 10, 31, 10, 31, 10, 10}, '&' - ' ': {12, 18, 20, 8, 21, 18, 13},
 	'\'' - ' ': {4, 4, 8, 0, 0, 0, 0}, '(' - ' ': {2, 4, 8, 8, 8, 4, 2}, ')' - ' ': {8, 4, 2, 2, 2, 4, 8},
 	'+' - ' ': {0, 4, 4, 31, 4, 4, 0}, ',' - ' ': {0, 0, 0, 0, 4, 4, 8}, '-' - ' ': {0, 0, 0, 31, 0, 0, 0},

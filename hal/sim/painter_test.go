@@ -26,14 +26,14 @@ func macroblockBytes(dst []byte, p *h264.Picture, i int) []byte {
 func TestM13_PaintingPiecemealIsPaintingAnew(t *testing.T) {
 	t.Parallel()
 	back := newBackdrop(640, 360, newNoise())
+	b := New(Config{})
 	for _, grain := range []int{0, 60} {
 		p := newPainter(back, "TITLE", 1)
 		before := h264.NewPicture(640, 360)
 		for n := range int64(400) {
-			m := moment{since: tick(n*3, 25)}
-			m.wall = time.Unix(1_000_000_000, 0).Add(m.since).UTC()
+			m := b.moment(tick(n*3, 25))
 			before.Copy(p.pic)
-			pic, mask, grained := p.paint(m, uint32(n), grain)
+			pic, mask, grained := p.paint(&m, uint32(n), grain)
 			if grained > grain {
 				t.Fatalf("frame %d: grain on %d macroblocks, want at most %d", n, grained, grain)
 			}
@@ -45,7 +45,7 @@ func TestM13_PaintingPiecemealIsPaintingAnew(t *testing.T) {
 			if grain > 0 || n%20 != 0 {
 				continue
 			}
-			fresh, _, _ := newPainter(back, "TITLE", 2).paint(m, uint32(n), 0)
+			fresh, _, _ := newPainter(back, "TITLE", 2).paint(&m, uint32(n), 0)
 			for i := range mask {
 				if !bytes.Equal(macroblockBytes(nil, pic, i), macroblockBytes(nil, fresh, i)) {
 					t.Fatalf("frame %d: macroblock %d is not as if painted anew", n, i)
@@ -61,10 +61,10 @@ func TestM13_GrainLeavesColourAlone(t *testing.T) {
 	back := newBackdrop(320, 180, newNoise())
 	p := newPainter(back, "", 1)
 	m := moment{wall: time.Unix(0, 0).UTC()}
-	p.paint(m, 1, 0)
+	p.paint(&m, 1, 0)
 	before := h264.NewPicture(320, 180)
 	before.Copy(p.pic)
-	pic, mask, n := p.paint(m, 1, 1000)
+	pic, mask, n := p.paint(&m, 1, 1000)
 	if n < len(mask)/2 || bytes.Equal(pic.Y, before.Y) {
 		t.Fatalf("grain on %d of %d macroblocks", n, len(mask))
 	}

@@ -3,12 +3,10 @@ package sim
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"image"
 	"image/jpeg"
 	"time"
 
-	"iid2secure.nl/camagent/hal"
 	"iid2secure.nl/camagent/hal/sim/internal/h264"
 )
 
@@ -18,13 +16,13 @@ const snapshotQuality = 85
 // stream. Its strip shows that stream's newest frame number, 0 if it is not open.
 func (b *Board) Snapshot(ctx context.Context) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
-		return nil, fmt.Errorf("sim board: snapshot: %w", err)
+		return nil, failed("snapshot", err)
 	}
 	b.mu.Lock()
-	closed, v := b.closed, b.open[b.streams[0].Name]
+	err, v := b.plugged(), b.open[b.streams[0].Name]
 	b.mu.Unlock()
-	if closed {
-		return nil, fmt.Errorf("sim board: snapshot: %w", hal.ErrClosed)
+	if err != nil {
+		return nil, failed("snapshot", err)
 	}
 	var number uint64
 	if v != nil {
@@ -32,10 +30,11 @@ func (b *Board) Snapshot(ctx context.Context) ([]byte, error) {
 	}
 	size := b.streams[0].Default
 	p := newPainter(b.backdrop(size.Width, size.Height), b.title, b.seed)
-	pic, _, _ := p.paint(b.moment(time.Since(b.start)), uint32(number), 0)
+	m := b.moment(time.Since(b.start))
+	pic, _, _ := p.paint(&m, uint32(number), 0)
 	var out bytes.Buffer
 	if err := jpeg.Encode(&out, fullRange(pic), &jpeg.Options{Quality: snapshotQuality}); err != nil {
-		return nil, fmt.Errorf("sim board: snapshot: %w", err)
+		return nil, failed("snapshot", err)
 	}
 	return out.Bytes(), nil
 }

@@ -36,11 +36,15 @@ type microphone struct {
 	ticker *ticker
 	loop   []byte
 	next   int64 // frames since the board's start
+	link   link
+	noises []sounding
 }
 
 func newMicrophone(b *Board) *microphone {
 	m := &microphone{board: b, ticker: newTicker("microphone", b.start), loop: soundtrack(b.seed)}
 	m.next = int64(m.ticker.now() / soundFrame)
+	m.link = newLink(b, m.ticker.now())
+	m.link.sound = true
 	return m
 }
 
@@ -51,20 +55,44 @@ func (m *microphone) Format() hal.AudioFormat {
 
 // Next implements [hal.AudioStream]. A frame comes when its last sample has sounded.
 func (m *microphone) Next(ctx context.Context) (hal.AudioFrame, error) {
-	if err := m.ticker.wait(ctx, time.Duration(m.next+1)*soundFrame); err != nil {
-		return hal.AudioFrame{}, err
+	for {
+		s := m.link.look(m.ticker.now(), 0)
+		if s.err != nil {
+			return hal.AudioFrame{}, failed("microphone", s.err)
+		}
+		at := time.Duration(m.next+1) * soundFrame
+		if err := m.ticker.wait(ctx, min(at, s.border), s.changed); err != nil {
+			return hal.AudioFrame{}, err
+		}
+		if m.ticker.now() >= at && s.border > at {
+			break
+		}
 	}
 	if now := int64(m.ticker.now() / soundFrame); now-m.next > MaxBehind+1 {
 		m.next = now - 1
 	}
-	at := int(m.next%int64(soundLoop)) * soundSamples
 	f := hal.AudioFrame{
-		Data:    m.loop[at : at+soundSamples : at+soundSamples],
+		Data:    m.frame(time.Duration(m.next) * soundFrame),
 		Samples: soundSamples,
-		Time:    m.board.start.Add(time.Duration(m.next) * soundFrame),
+		Time:    m.board.start.Add(time.Duration(m.next)*soundFrame + m.link.skew),
 	}
 	m.next++
 	return f, nil
+}
+
+// frame is the sound from a time on: of the loop, unless there is more to hear.
+func (m *microphone) frame(since time.Duration) []byte {
+	at := int(since/soundFrame%time.Duration(soundLoop)) * soundSamples
+	usual := m.loop[at : at+soundSamples : at+soundSamples]
+	if m.noises = m.board.sounds(m.noises[:0], since); len(m.noises) == 0 {
+		return usual
+	}
+	out := make([]byte, soundSamples)
+	for i := range out {
+		t := since + time.Duration(i)*time.Second/soundRate
+		out[i] = muLaw(mix(m.noises, linear(usual[i]), t))
+	}
+	return out
 }
 
 // Close implements [hal.AudioStream].
@@ -106,4 +134,16 @@ func muLaw(v int) byte {
 	v = min(v, most) + bias
 	exponent := bits.Len(uint(v)) - 8
 	return ^(sign | byte(exponent)<<4 | byte(v>>(exponent+3))&15)
+}
+
+// linear decodes a sample.
+//
+//go:norace
+func linear(c byte) int {
+	c = ^c
+	v := (int(c&15)<<3+0x84)<<(c>>4&7) - 0x84
+	if c&0x80 != 0 {
+		return -v
+	}
+	return v
 }

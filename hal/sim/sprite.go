@@ -3,16 +3,17 @@ package sim
 import (
 	"image"
 	"math"
-	"time"
 
 	"iid2secure.nl/camagent/hal/sim/internal/h264"
 )
 
-// sprite is a thing that moves: some poses, and a path.
-type sprite struct {
-	poses []pose
-	at    func(since time.Duration) (x, y float64, pose int) // scene units
-}
+// The sets of poses.
+const (
+	walkers = iota // 8 steps to the right, 8 to the left
+	blueCar        // drives to the left
+	redCar         // to the right
+	sets
+)
 
 // pose is a small picture with an opacity for every luma and chroma sample.
 // Its size is even.
@@ -22,45 +23,26 @@ type pose struct {
 	cb, cr, chromaA []byte
 }
 
-// newSprites makes what moves, from the back to the front.
-func newSprites(k float64, n *noise) []sprite {
-	walker := make([]pose, 0, 16)
+// newSprites draws what moves.
+func newSprites(k float64, n *noise) (s [sets][]pose) {
 	for _, back := range []bool{false, true} {
 		for i := range 8 {
 			phase := float64(i) / 8 * 2 * math.Pi
-			walker = append(walker, newPose(60, 132, k, n, back, func(c *canvas) { drawWalker(c, phase) }))
+			s[walkers] = append(s[walkers], newPose(walkerW, walkerH, k, n, back, func(c *canvas) { drawWalker(c, phase) }))
 		}
 	}
 	red := fade(color{196, 48, 40}, color{138, 26, 26})
 	blue := fade(color{86, 122, 168}, color{46, 74, 116})
-	return []sprite{
-		{walker, walk},
-		{[]pose{newPose(240, 92, k, n, true, func(c *canvas) { drawCar(c, blue) })}, drive(11*time.Second, 3*time.Second, -230, 524)},
-		{[]pose{newPose(240, 92, k, n, false, func(c *canvas) { drawCar(c, red) })}, drive(13*time.Second, 8*time.Second, 260, 578)},
-	}
+	s[blueCar] = []pose{newPose(carW, carH, k, n, true, func(c *canvas) { drawCar(c, blue) })}
+	s[redCar] = []pose{newPose(carW, carH, k, n, false, func(c *canvas) { drawCar(c, red) })}
+	return s
 }
 
-// drive is a path along the street: once a period, at a speed in units a second.
-func drive(period, offset time.Duration, speed, y float64) func(time.Duration) (float64, float64, int) {
-	return func(since time.Duration) (float64, float64, int) {
-		t := ((since + offset) % period).Seconds()
-		if speed > 0 {
-			return -250 + speed*t, y, 0
-		}
-		return sceneWidth + 10 + speed*t, y, 0
-	}
-}
-
-// walk goes along the pavement to the right, and comes back.
-func walk(since time.Duration) (x, y float64, pose int) {
-	const speed, way = 62.0, 1180.0
-	s := math.Mod(since.Seconds()*speed+way*0.2, 2*way)
-	step := int(since / (125 * time.Millisecond) % 8)
-	if s < way {
-		return 20 + s, 398, step
-	}
-	return 20 + 2*way - s, 398, 8 + step
-}
+// Sizes of what moves, in scene units.
+const (
+	walkerW, walkerH = 60, 132
+	carW, carH       = 240, 92
+)
 
 // newPose draws a thing of w by h scene units.
 //
@@ -93,15 +75,15 @@ func newPose(w, h, k float64, n *noise, mirror bool, draw func(*canvas)) pose {
 	return p
 }
 
-// draw puts the pose on dst with its corner at an even point, inside bounds.
+// draw puts the pose on dst where it stands, inside clip; both have even corners.
 //
 //go:norace
-func (p *pose) draw(dst *h264.Picture, at image.Point, bounds image.Rectangle) {
-	r := image.Rect(at.X, at.Y, at.X+p.w, at.Y+p.h).Intersect(bounds)
+func (p *pose) draw(dst *h264.Picture, stands, clip image.Rectangle) {
+	r := stands.Intersect(clip)
 	if r.Empty() {
 		return
 	}
-	o := r.Min.Sub(at)
+	o := r.Min.Sub(stands.Min)
 	stride := dst.Stride()
 	for y := range r.Dy() {
 		s := (o.Y+y)*p.w + o.X
@@ -113,6 +95,51 @@ func (p *pose) draw(dst *h264.Picture, at image.Point, bounds image.Rectangle) {
 		over(dst.Cb[d:][:r.Dx()/2], p.cb[s:], p.chromaA[s:])
 		over(dst.Cr[d:][:r.Dx()/2], p.cr[s:], p.chromaA[s:])
 	}
+}
+
+// drawThrough is draw through a lens that is not plain.
+//
+//go:norace
+func (p *pose) drawThrough(l *lens, dst *h264.Picture, stands, clip image.Rectangle) {
+	r := stands.Intersect(clip)
+	if r.Empty() {
+		return
+	}
+	half := func(v int) int { return v / 2 }
+	o := r.Min.Sub(stands.Min)
+	stride, w, h := dst.Stride(), stands.Dx(), stands.Dy()
+	for y := range r.Dy() {
+		row := source(o.Y+y, h, p.h, l.flip) * p.w
+		for x := range r.Dx() {
+			s := row + source(o.X+x, w, p.w, l.mirror)
+			blend(&dst.Y[(r.Min.Y+y)*stride+r.Min.X+x], l.luma[p.luma[s]], p.lumaA[s])
+		}
+	}
+	for y := range half(r.Dy()) {
+		row := source(half(o.Y)+y, half(h), half(p.h), l.flip) * half(p.w)
+		for x := range half(r.Dx()) {
+			s := row + source(half(o.X)+x, half(w), half(p.w), l.mirror)
+			d := (half(r.Min.Y)+y)*half(stride) + half(r.Min.X) + x
+			blend(&dst.Cb[d], l.cb[p.cb[s]], p.chromaA[s])
+			blend(&dst.Cr[d], l.cr[p.cr[s]], p.chromaA[s])
+		}
+	}
+}
+
+// source is which of the n samples of a pose is seen at i of size.
+//
+//go:norace
+func source(i, size, n int, turned bool) int {
+	if turned {
+		i = size - 1 - i
+	}
+	return i * n / size
+}
+
+//go:norace
+func blend(dst *byte, v, alpha byte) {
+	d := int32(*dst)
+	*dst = byte(d + (int32(v)-d)*int32(alpha)/255)
 }
 
 //go:norace

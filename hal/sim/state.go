@@ -1,7 +1,8 @@
 package sim
 
 import (
-	"image"
+	"fmt"
+	"maps"
 	"time"
 
 	"iid2secure.nl/camagent/hal"
@@ -24,7 +25,7 @@ type State struct {
 	Streams  map[string]StreamState `json:"streams"` // those that are open
 	Talking  bool                   `json:"talking"` // the speaker is open
 	Faults   []string               `json:"faults"`  // by the names of their actions
-	Card     string                 `json:"card"`    // "in", "pulled", "" without one
+	Card     string                 `json:"card"`    // "in", "pulled", what is wrong with it, or "" without one
 	Slots    []hal.Slot             `json:"slots"`
 }
 
@@ -38,22 +39,68 @@ type SceneState struct {
 // StreamState is one open stream.
 type StreamState struct {
 	hal.VideoConfig
-	Frames uint64 `json:"frames"`
+	Newest uint64 `json:"newest"` // number of the newest frame
 }
 
 // State tells what can be seen of the board now.
-func (b *Board) State() State { return State{} }
-
-// Heard is one piece of sound that the speaker played, from Time on.
-type Heard struct {
-	Format hal.AudioFormat
-	Data   []byte
-	Time   time.Time
+func (b *Board) State() State {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := time.Since(b.start)
+	s := State{
+		Since: now.Round(time.Millisecond).Seconds(), Streams: b.openStreams(), Talking: b.speaker != nil,
+		Scene: SceneState{
+			Light: b.script.level(light, now, usualLight), Motion: b.movesLocked(now), Covered: b.script.active(cover, now),
+		},
+		DayNight: hal.DayNightState{Mode: b.dn.mode, Night: b.dn.now.night},
+		IRFilter: b.dn.now.filter,
+		Lights:   map[hal.LightKind]int{hal.Infrared: b.dn.now.infrared, hal.White: b.dn.now.white},
+		LEDs:     maps.Clone(b.leds), Siren: b.siren, PTZ: b.head.at(now), Image: map[string]int{}, Card: b.cardState(),
+		Overlay: []hal.Overlay{}, Pressed: []string{}, Faults: []string{}, Slots: []hal.Slot{},
+	}
+	for i, id := range controlIDs {
+		s.Image[id] = b.controls[i]
+	}
+	for i, t := range b.texts {
+		if t != "" {
+			s.Overlay = append(s.Overlay, hal.Overlay{Corner: cornerNames[i], Text: t})
+		}
+	}
+	for i, name := range buttons {
+		if b.held(i, now) {
+			s.Pressed = append(s.Pressed, name)
+		}
+	}
+	for _, k := range faults {
+		if k != clockStep && b.script.active(k, now) {
+			s.Faults = append(s.Faults, actions[k].name)
+		}
+	}
+	for _, slot := range b.slots {
+		s.Slots = append(s.Slots, slot.Slot)
+	}
+	if b.shown != nil {
+		s.Display = fmt.Sprintf("%dx%d", b.shown.Rect.Dx(), b.shown.Rect.Dy())
+	}
+	return s
 }
 
-// Heard returns what the speaker played until now, oldest first; of very much
-// only the newest half minute or so is kept.
-func (b *Board) Heard() []Heard { return nil }
+func (b *Board) openStreams() map[string]StreamState {
+	m := map[string]StreamState{}
+	for name, v := range b.open {
+		m[name] = StreamState{v.Config(), v.newest()}
+	}
+	return m
+}
 
-// Shown is what the display shows, in its own size, or nil.
-func (b *Board) Shown() image.Image { return nil }
+func (b *Board) cardState() string {
+	switch {
+	case b.card.dir == "":
+		return ""
+	case b.card.err != nil:
+		return b.card.err.Error()
+	case b.card.pulled:
+		return "pulled"
+	}
+	return "in"
+}

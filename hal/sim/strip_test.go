@@ -115,7 +115,7 @@ func TestM13_StripSurvivesTheWorstQuality(t *testing.T) {
 			e := h264.NewEncoder(w, h, 25)
 			for n := range uint32(120) {
 				number := n*0x01000193 + n // jumps, so that many cells change at once
-				pic, mask, _ := p.paint(moment{since: tick(int64(n), 25)}, number, 0)
+				pic, mask, _ := p.paint(&moment{since: tick(int64(n), 25)}, number, 0)
 				e.Encode(pic, mask, n%50 == 0, h264.MaxQP)
 				got, ok := ReadStrip(e.Recon().Y, e.Recon().Stride(), w, h)
 				if !ok || got != number {

@@ -27,8 +27,9 @@ func newTicker(what string, start time.Time) *ticker {
 // now is the time since the board's start.
 func (t *ticker) now() time.Duration { return time.Since(t.start) }
 
-// wait returns nil at the instant at, at once if that has passed.
-func (t *ticker) wait(ctx context.Context, at time.Duration) error {
+// wait returns nil at the instant at, at once if that has passed, or when wake
+// is closed.
+func (t *ticker) wait(ctx context.Context, at time.Duration, wake <-chan struct{}) error {
 	if err := t.err(ctx); err != nil {
 		return err
 	}
@@ -40,6 +41,8 @@ func (t *ticker) wait(ctx context.Context, at time.Duration) error {
 	defer t.timer.Stop()
 	select {
 	case <-t.timer.C:
+		return nil
+	case <-wake:
 		return nil
 	case <-ctx.Done():
 	case <-t.done:

@@ -15,7 +15,7 @@ const MaxBehind = 25
 // video is one running stream. Next owns what is below "reader's".
 type video struct {
 	board  *Board
-	info   hal.StreamInfo
+	name   string
 	ticker *ticker
 
 	mu   sync.Mutex
@@ -33,18 +33,22 @@ type video struct {
 	lost    uint64
 	made    bool // unit is encoded and waits for its capture time
 	unit    hal.AccessUnit
+	link    link
+	handed  time.Duration // when the last frame was handed over
 }
 
 // newVideo prepares a stream; the caller holds the board's lock.
-func newVideo(b *Board, info hal.StreamInfo, cfg hal.VideoConfig) *video {
-	bd := b.backdropLocked(cfg.Width, cfg.Height)
-	v := &video{
-		board: b, info: info, cfg: cfg, key: true,
-		ticker:  newTicker("stream "+info.Name, b.start),
-		painter: newPainter(bd, b.title, b.seed^uint64(cfg.Width)<<32),
-		encoder: h264.NewEncoder(cfg.Width, cfg.Height, cfg.FPS),
-		rate:    h264.NewRate(bd.still.MBW * bd.still.MBH),
+func newVideo(b *Board, name string, cfg hal.VideoConfig) *video {
+	v := &video{board: b, name: name, cfg: cfg, key: true, ticker: newTicker("stream "+name, b.start)}
+	v.link = newLink(b, v.ticker.now())
+	w, h := cfg.Width, cfg.Height
+	if v.link.wrong {
+		w, h = otherSize(w, h)
 	}
+	bd := b.backdropLocked(w, h)
+	v.painter = newPainter(bd, b.title, b.seed^uint64(w)<<32)
+	v.encoder = h264.NewEncoder(w, h, cfg.FPS)
+	v.rate = h264.NewRate(bd.still.MBW * bd.still.MBH)
 	v.next = tick(tickAfter(v.ticker.now(), cfg.FPS), cfg.FPS)
 	return v
 }
@@ -61,8 +65,8 @@ func (v *video) Close() error {
 	v.ticker.close()
 	v.board.mu.Lock()
 	defer v.board.mu.Unlock()
-	if v.board.open[v.info.Name] == v {
-		delete(v.board.open, v.info.Name)
+	if v.board.open[v.name] == v {
+		delete(v.board.open, v.name)
 	}
 	return nil
 }
@@ -83,7 +87,7 @@ func (v *video) newest() uint64 {
 func (v *video) tune(patch hal.VideoConfig) hal.VideoConfig {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.cfg = merge(v.info, v.cfg, patch)
+	v.cfg = merge(v.cfg, patch)
 	return v.cfg
 }
 
@@ -93,30 +97,58 @@ func (v *video) Next(ctx context.Context) (hal.AccessUnit, error) {
 	if !v.made {
 		cfg := v.Config()
 		interval := time.Second / time.Duration(cfg.FPS)
-		if err := v.ticker.wait(ctx, v.next-interval/2); err != nil {
+		if err := v.wait(ctx, v.next-interval/2); err != nil {
 			return hal.AccessUnit{}, err
 		}
-		v.skipMissed(cfg.FPS)
+		v.skipMissed(cfg.FPS, MaxBehind)
 		v.encode()
 	}
-	if err := v.ticker.wait(ctx, v.unit.Time.Sub(v.board.start)); err != nil {
+	if err := v.wait(ctx, v.unit.Time.Sub(v.board.start)); err != nil {
 		return hal.AccessUnit{}, err
 	}
 	au := v.unit
-	v.made, v.unit = false, hal.AccessUnit{}
+	au.Time = au.Time.Add(v.link.skew)
+	v.made, v.unit, v.handed = false, hal.AccessUnit{}, v.ticker.now()
 	return au, nil
 }
 
-// skipMissed drops the frames of a reader that is too far behind.
-func (v *video) skipMissed(fps int) {
+// wait waits until at, and longer while the sensor stalls or is slow. What
+// breaks the device ends it.
+func (v *video) wait(ctx context.Context, at time.Duration) error {
+	stalled := false
+	for {
+		if err := v.ticker.err(ctx); err != nil {
+			return err
+		}
+		now := v.ticker.now()
+		s := v.link.look(now, v.handed)
+		switch {
+		case s.err != nil:
+			return failed("stream "+v.name, s.err)
+		case s.stalled:
+			stalled, at = true, max(at, s.border)
+		case now >= max(at, s.earliest):
+			if stalled && !v.made {
+				v.skipMissed(v.Config().FPS, 0)
+			}
+			return nil
+		}
+		if err := v.ticker.wait(ctx, min(max(at, s.earliest), s.border), s.changed); err != nil {
+			return err
+		}
+	}
+}
+
+// skipMissed drops the frames of a reader that is more than so many behind.
+func (v *video) skipMissed(fps, behind int) {
 	now := v.ticker.now()
-	if now-v.next <= tick(MaxBehind, fps) {
+	if now-v.next <= tick(int64(behind), fps) {
 		return
 	}
 	first := tickAfter(v.next-1, fps)
 	next := tickAfter(now, fps)
-	v.lost = uint64(next - first)
-	v.seq += v.lost
+	v.lost += uint64(next - first)
+	v.seq += uint64(next - first)
 	v.next = tick(next, fps)
 	v.requestKey()
 }
@@ -126,7 +158,8 @@ func (v *video) encode() {
 	cfg, key := v.begin()
 	v.rate.Set(cfg.Bitrate, cfg.FPS, cfg.GOP)
 	qp, grain := v.rate.Plan(key, v.since)
-	pic, mask, grained := v.painter.paint(v.board.moment(v.next), uint32(v.seq), grain)
+	m := v.board.moment(v.next)
+	pic, mask, grained := v.painter.paint(&m, uint32(v.seq), grain)
 	u := v.encoder.Encode(pic, mask, key, qp)
 	v.rate.Done(&u, grained)
 	v.unit = hal.AccessUnit{

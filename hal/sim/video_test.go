@@ -105,6 +105,8 @@ func TestIssue2_BitrateWithin15Percent(t *testing.T) {
 		{"main", hal.VideoConfig{Bitrate: 500_000}}, {"main", hal.VideoConfig{Bitrate: 8_000_000}},
 		{"sub", hal.VideoConfig{Bitrate: 64_000}}, {"sub", hal.VideoConfig{Bitrate: 8_000_000}},
 		{"sub", hal.VideoConfig{GOP: 1}}, {"sub", hal.VideoConfig{GOP: 300}}, {"sub", hal.VideoConfig{FPS: 10, GOP: 20}},
+		{"main", hal.VideoConfig{Bitrate: 1}}, {"sub", hal.VideoConfig{Bitrate: 1}}, {"main", hal.VideoConfig{Bitrate: 1, FPS: 30, GOP: 30}},
+		{"sub", hal.VideoConfig{Bitrate: 1, GOP: 2}}, {"main", hal.VideoConfig{Bitrate: 1, GOP: 1}}, {"main", hal.VideoConfig{Bitrate: 1, FPS: 10, GOP: 100}},
 	} {
 		t.Run(fmt.Sprint(c.stream, c.want), func(t *testing.T) {
 			t.Parallel()
@@ -189,17 +191,18 @@ func TestM5_KeyFrameOnRequest(t *testing.T) {
 	})
 }
 
-func TestM5_TuneClampsToTheRanges(t *testing.T) {
+// What can't be is adjusted, and told: a bitrate too small for so many frames.
+func TestM5_TheBitrateIsWhatTheFramesNeed(t *testing.T) {
 	t.Parallel()
 	bubble(t, Config{}, func(t *testing.T, b *Board) {
-		open(t, b, "main", hal.VideoConfig{})
-		low, _ := b.Tune("main", hal.VideoConfig{Width: 64, Height: 64, FPS: -4, GOP: -1, Bitrate: 1})
-		if want := (hal.VideoConfig{Width: 1280, Height: 720, FPS: 1, GOP: 1, Bitrate: 64_000}); low != want {
-			t.Errorf("%+v", low)
+		v := open(t, b, "main", hal.VideoConfig{})
+		least := b.Streams()[0].Bitrate.Min
+		low, err := b.Tune("main", hal.VideoConfig{Bitrate: least})
+		if want := (hal.VideoConfig{Width: 1280, Height: 720, FPS: 25, GOP: 50, Bitrate: least}); err != nil || low != want {
+			t.Errorf("%+v, %v", low, err)
 		}
-		high, _ := b.Tune("main", hal.VideoConfig{FPS: 1000, GOP: 1000, Bitrate: 1 << 30})
-		if want := (hal.VideoConfig{Width: 1280, Height: 720, FPS: 30, GOP: 300, Bitrate: 8_000_000}); high != want {
-			t.Errorf("%+v", high)
+		if keys, _ := b.Tune("main", hal.VideoConfig{GOP: 1}); keys.Bitrate <= least || v.Config() != keys {
+			t.Errorf("key frames alone: %+v", keys)
 		}
 	})
 }
