@@ -46,7 +46,7 @@ func TestM1_M5_StatusListsWhatTheCameraCanDo(t *testing.T) {
 	a := bare(t)
 	st, err := a.statusGet(t.Context(), "owner", command.None{})
 	require.NoError(t, err)
-	require.Empty(t, st.Capabilities)
+	require.Equal(t, []hal.Capability{{Name: hal.CapMotion, By: "frame sizes"}}, st.Capabilities)
 	full := testAgent(t, testConfig(t))
 	t.Cleanup(func() { full.board.Close(); full.close() })
 	st, err = full.statusGet(t.Context(), "owner", command.None{})

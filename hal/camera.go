@@ -37,21 +37,30 @@ func As[T any](parts ...any) (T, bool) {
 // Close by [ErrClosed].
 type Camera struct {
 	board   Board
+	info    Info
 	closers []io.Closer
 	parts   []any // in the order in which they are asked
 	can     []Capability
 	slots   []*slot
+	work    []func(context.Context) error // of fall-backs, for Run
+
+	// What finds motion if no part does; sizes is always there, pictures may not be.
+	sizes    *frameSizes
+	pictures *motionByPicture
 
 	mic, speaker, motion, button one
 
-	mu     sync.Mutex
-	closed bool
+	closing sync.Once
+	closed  chan struct{}
+	err     error // of Close
 }
 
 // slot is the place of one stream.
 type slot struct {
-	info StreamInfo
+	index int
+	info  StreamInfo
 	counters
+	device chan struct{} // holds one while a device is being opened or closed
 
 	mu   sync.Mutex
 	open *Video
@@ -61,22 +70,23 @@ type slot struct {
 // that has it, else from the board, else a fall-back stands in. The Camera owns
 // them: Close closes the board and those of parts that are an io.Closer.
 func NewCamera(board Board, parts ...any) *Camera {
-	c := &Camera{board: board, parts: append(slices.Clone(parts), board)}
+	c := &Camera{board: board, info: board.Info(), parts: append(slices.Clone(parts), board), closed: make(chan struct{})}
+	c.sizes = newFrameSizes(c.closed)
 	for _, p := range parts {
 		if closer, ok := p.(io.Closer); ok {
 			c.closers = append(c.closers, closer)
 		}
 	}
 	c.closers = append(c.closers, board)
-	for _, info := range board.Streams() {
-		c.slots = append(c.slots, &slot{info: info})
+	for i, info := range board.Streams() {
+		c.slots = append(c.slots, &slot{index: i, info: info, device: make(chan struct{}, 1)})
 	}
 	c.can = c.fallBack()
 	return c
 }
 
 // Info names the board.
-func (c *Camera) Info() Info { return c.board.Info() }
+func (c *Camera) Info() Info { return c.info }
 
 // Streams lists the board's streams, the largest first.
 func (c *Camera) Streams() []StreamInfo {
@@ -100,37 +110,66 @@ func (c *Camera) Capability(name string) (Capability, bool) {
 }
 
 // Close stops everything that the board and its parts started. Streams that
-// are open end with ErrClosed. A second call does nothing.
+// are open end with ErrClosed. Nothing waits longer than 5 seconds for a device
+// that hangs. Whoever calls it again waits for the first.
 func (c *Camera) Close() error {
-	c.mu.Lock()
-	done := c.closed
-	c.closed = true
-	c.mu.Unlock()
-	if done {
-		return nil
-	}
+	c.closing.Do(func() {
+		close(c.closed)
+		c.err = c.end()
+	})
+	return c.err
+}
+
+// end closes what is open, users first, the board last.
+func (c *Camera) end() error {
 	var errs []error
 	for _, s := range c.slots {
 		if v := s.video(); v != nil {
 			errs = append(errs, v.Close())
 		}
 	}
-	for _, o := range []*one{&c.mic, &c.speaker} {
-		errs = append(errs, o.end())
-	}
+	errs = append(errs, bounded("microphone", c.mic.end), bounded("speaker", c.speaker.end))
 	for _, p := range c.closers {
-		errs = append(errs, p.Close())
+		errs = append(errs, bounded(fmt.Sprintf("%s board: %T", c.info.Board, p), p.Close))
 	}
 	return errors.Join(errs...)
 }
 
-func (c *Camera) alive() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closed {
-		return fmt.Errorf("%s board: %w", c.board.Info().Board, ErrClosed)
+// disturbed tells those that look for motion that it was us who changed the picture.
+func (c *Camera) disturbed() {
+	c.sizes.reset()
+	if c.pictures != nil {
+		c.pictures.disturbed()
 	}
-	return nil
+}
+
+func (c *Camera) alive() error {
+	select {
+	case <-c.closed:
+		return fmt.Errorf("%s board: %w", c.info.Board, ErrClosed)
+	default:
+		return nil
+	}
+}
+
+// Run does what fall-backs have to do all the time: looking for motion in
+// pictures, and for the evening. It blocks until ctx ends or the camera is
+// closed, or returns what failed; it may then be called again. Without it such
+// a fall-back tells nothing.
+func (c *Camera) Run(ctx context.Context) error {
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	var group sync.WaitGroup
+	for _, work := range c.work {
+		group.Go(func() { stop(work(ctx)) })
+	}
+	select {
+	case <-ctx.Done():
+	case <-c.closed:
+		stop(c.alive())
+	}
+	group.Wait()
+	return context.Cause(ctx)
 }
 
 // find returns the implementation of a capability, or why there is none.
@@ -162,13 +201,7 @@ func (c *Camera) slot(stream string) (*slot, error) {
 			return s, nil
 		}
 	}
-	return nil, fmt.Errorf("%s board: %w: %q", c.board.Info().Board, ErrNoStream, stream)
-}
-
-func (s *slot) video() *Video {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.open
+	return nil, fmt.Errorf("%s board: %w: %q", c.info.Board, ErrNoStream, stream)
 }
 
 // one guards what only one may have at a time.
@@ -225,22 +258,18 @@ func (c *Camera) OpenVideo(ctx context.Context, stream string, want VideoConfig)
 	if err != nil {
 		return nil, err
 	}
-	if err := c.alive(); err != nil {
-		return nil, err
-	}
-	v := &Video{camera: c, slot: s, want: s.clampConfig(want)}
-	s.mu.Lock()
-	busy := s.open != nil
-	if !busy {
-		s.open = v
-	}
-	s.mu.Unlock()
-	if busy {
+	v := newVideo(c, s, s.clampConfig(want))
+	if !s.take(v) {
 		return nil, fmt.Errorf("stream %s: %w", stream, ErrBusy)
 	}
-	if err := v.start(ctx); err != nil {
-		v.Close()
-		return nil, err
+	// Only now, that Close finds it.
+	err = c.alive()
+	if err == nil {
+		err = v.open(ctx)
 	}
+	if err != nil {
+		return nil, errors.Join(err, v.Close())
+	}
+	c.sizes.reset()
 	return v, nil
 }

@@ -275,8 +275,11 @@ type Firmware interface {
 // Capability is one thing that a camera can do.
 type Capability struct {
 	Name string `json:"name"`
-	// By tells how if it is not the hardware itself: "restart" of the stream,
-	// "picture" (made of a raw picture), "frame sizes" of the encoded stream.
+	// By tells how if it is not the hardware itself but a fall-back of Camera:
+	// "restart" (the stream is opened anew: key frame, tuning), "picture" (made of
+	// raw pictures: snapshot, motion), "frame sizes" (of the encoded stream: motion,
+	// without zones), "filter and light" (day and night, of the infrared filter, the
+	// infrared lamp, the light sensor and the grayscale control, those that there are).
 	By string `json:"by,omitempty"`
 }
 

@@ -71,6 +71,7 @@ func (c *Camera) Tune(stream string, patch VideoConfig) (VideoConfig, error) {
 	got, err := t.Tune(stream, patch)
 	if err == nil {
 		v.wish(patch) // a restart is not to lose it
+		c.sizes.reset()
 	}
 	return got, err
 }
@@ -102,6 +103,7 @@ func (c *Camera) SetImageControl(id string, value int) (int, error) {
 	if err := between("image."+id, value, list[i].Min, list[i].Max); err != nil {
 		return 0, err
 	}
+	defer c.disturbed()
 	return t.SetImageControl(id, value)
 }
 
@@ -148,6 +150,7 @@ func (c *Camera) SetDayNight(mode DayNightMode) error {
 	if err := among("day and night mode", mode, []DayNightMode{Auto, Day, Night}); err != nil {
 		return err
 	}
+	defer c.disturbed()
 	return d.SetDayNight(mode)
 }
 
@@ -166,6 +169,7 @@ func (c *Camera) SetIRFilter(inPath bool) error {
 	if err != nil {
 		return err
 	}
+	defer c.disturbed()
 	return f.SetIRFilter(inPath)
 }
 
@@ -190,6 +194,7 @@ func (c *Camera) SetLight(kind LightKind, percent int) (int, error) {
 	if err := between("light."+string(kind), percent, 0, 100); err != nil {
 		return 0, err
 	}
+	defer c.disturbed()
 	return l.SetLight(kind, percent)
 }
 
@@ -224,7 +229,7 @@ func (c *Camera) SetMotion(m MotionConfig) error {
 		return wrong("motion zones", len(m.Zones), "none: this camera can't look at zones")
 	}
 	for i, z := range m.Zones {
-		if z.X < 0 || z.Y < 0 || z.Width < 1 || z.Height < 1 || z.X+z.Width > 1000 || z.Y+z.Height > 1000 {
+		if z.X < 0 || z.Y < 0 || z.Width < 1 || z.Height < 1 || z.Width > 1000-z.X || z.Height > 1000-z.Y {
 			return wrong(fmt.Sprintf("motion zone %d", i), fmt.Sprintf("%+v", z), "a part of 1000 by 1000")
 		}
 	}

@@ -8,11 +8,32 @@ func (c *Camera) fallBack() []Capability {
 		c.parts = append(c.parts, part)
 		by[name] = how
 	}
-	if _, has := As[KeyframeRequester](c.parts...); !has && c.reopens(nil) {
+	if !has[KeyframeRequester](c.parts) && c.reopens(nil) {
 		add(CapKeyframe, "restart", keyByRestart{c})
 	}
-	if _, has := As[EncoderTuner](c.parts...); !has && c.reopens(StreamInfo.tunable) {
+	if !has[EncoderTuner](c.parts) && c.reopens(StreamInfo.tunable) {
 		add(CapTune, "restart", tuneByRestart{c})
+	}
+	grabber, grabs := As[Grabber](c.parts...)
+	if !has[Snapshotter](c.parts) && grabs {
+		add(CapSnapshot, "picture", stillByPicture{grabber})
+	}
+	if !has[MotionDetector](c.parts) {
+		if grabs {
+			m := newMotionByPicture(grabber, c.closed)
+			add(CapMotion, "picture", m)
+			c.pictures, c.work = m, append(c.work, m.run)
+		} else {
+			c.sizes.used = true
+			add(CapMotion, "frame sizes", c.sizes)
+		}
+	}
+	if filter, ok := As[IRFilter](c.parts...); ok && !has[DayNight](c.parts) {
+		d := newDayNightByFilter(filter, c.parts, c.disturbed)
+		add(CapDayNight, "filter and light", d)
+		if d.sensor != nil {
+			c.work = append(c.work, d.run)
+		}
 	}
 	return capabilities(c.parts, by)
 }
@@ -91,16 +112,18 @@ func (t tuneByRestart) Tune(stream string, patch VideoConfig) (VideoConfig, erro
 	if !v.slot.info.Reopens || !v.slot.info.tunable() {
 		return VideoConfig{}, unable(CapTune)
 	}
-	want := v.wish(patch)
-	return want, v.reopen()
+	v.wish(patch)
+	if err := v.reopen(); err != nil {
+		return VideoConfig{}, err
+	}
+	return v.Config(), nil
 }
 
 // wish keeps what a restart is to ask the device for; zero fields stay.
-func (v *Video) wish(patch VideoConfig) VideoConfig {
+func (v *Video) wish(patch VideoConfig) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.want = v.want.With(patch)
-	return v.want
 }
 
 // With returns c with those fields of patch that are not zero.

@@ -2,6 +2,7 @@ package hal
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -23,6 +24,9 @@ func (c *Camera) OpenMicrophone(ctx context.Context) (AudioStream, error) {
 	}
 	a := &heard{AudioStream: device, place: &c.mic}
 	c.mic.hold(a)
+	if err := c.alive(); err != nil { // closed meanwhile: Close may not have seen it
+		return nil, errors.Join(err, a.Close())
+	}
 	return a, nil
 }
 
@@ -90,6 +94,9 @@ func (c *Camera) OpenSpeaker(ctx context.Context, f AudioFormat) (Playback, erro
 	}
 	p := &spoken{Playback: device, place: &c.speaker, format: f}
 	c.speaker.hold(p)
+	if err := c.alive(); err != nil { // closed meanwhile: Close may not have seen it
+		return nil, errors.Join(err, p.Close())
+	}
 	return p, nil
 }
 

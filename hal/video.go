@@ -22,51 +22,85 @@ const (
 type Video struct {
 	camera *Camera
 	slot   *slot
+	life   context.Context // ends with Close: an opening that is under way is cut short
+	kill   context.CancelFunc
 
 	reading atomic.Bool
 
-	mu      sync.Mutex
-	device  VideoStream // nil while it is not open
-	want    VideoConfig
-	restart bool  // the reader is to open the device anew
-	failed  error // for good
-	stall   *time.Timer
+	mu     sync.Mutex
+	device VideoStream // nil: to be opened by the reader
+	opened int         // how often
+	want   VideoConfig
+	known  VideoConfig // what the device said last
+	failed error       // for good
 
 	// The reader's own.
-	first uint64 // added to the device's sequence
-	next  uint64
-	last  AccessUnit // without its bytes
-	fresh bool       // nothing came since the device was opened
+	read   int // the opening that the fields below are about
+	stall  *time.Timer
+	silent time.Duration // waited for the next frame so far, by reads that were cut short
+	first  uint64        // added to the device's sequence
+	next   uint64
+	last   time.Time // of the last frame; zero before the first
+	fresh  bool      // nothing came since the device was opened
 }
 
-// start opens the device. With mu not held.
-func (v *Video) start(ctx context.Context) error {
+func newVideo(c *Camera, s *slot, want VideoConfig) *Video {
+	v := &Video{camera: c, slot: s, want: want}
+	v.life, v.kill = context.WithCancel(context.Background())
+	v.stall = time.AfterFunc(time.Hour, v.stalled)
+	v.stall.Stop()
+	return v
+}
+
+// error says which stream, and what.
+func (v *Video) error(what error) error { return fmt.Errorf("stream %s: %w", v.slot.info.Name, what) }
+
+// open opens the device. ctx's error leaves the stream as it was.
+func (v *Video) open(ctx context.Context) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	defer context.AfterFunc(v.life, stop)()
+	if err := v.slot.lock(ctx); err != nil {
+		return v.because(err)
+	}
 	v.mu.Lock()
 	want, failed := v.want, v.failed
 	v.mu.Unlock()
 	if failed != nil {
+		v.slot.unlock()
 		return failed
 	}
 	device, err := v.camera.board.OpenVideo(ctx, v.slot.info.Name, want)
 	if err != nil {
-		return err
+		v.slot.unlock()
+		return v.because(err)
 	}
 	v.slot.opens.Add(1)
+	is := device.Config()
 	v.mu.Lock()
-	if v.failed != nil { // closed meanwhile
-		v.mu.Unlock()
-		return errors.Join(v.failed, device.Close())
-	}
-	v.device, v.fresh, v.first = device, true, v.next
-	if v.stall == nil {
-		v.stall = time.AfterFunc(firstFrameWithin, v.stalled)
-		v.stall.Stop()
+	if failed = v.failed; failed == nil {
+		v.device, v.known = device, is
+		v.opened++
 	}
 	v.mu.Unlock()
+	if failed != nil { // closed meanwhile
+		return errors.Join(failed, v.slot.closeLocked(device))
+	}
+	v.slot.unlock()
 	return nil
 }
 
-// end closes the device, once, and keeps why; nil lets it be opened again.
+// because is why nothing was opened: our own reason, if there is one, stands.
+func (v *Video) because(err error) error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.failed != nil {
+		return v.failed
+	}
+	return err
+}
+
+// end takes the device out, for good if there is a reason, and closes it.
 func (v *Video) end(why error) error {
 	v.mu.Lock()
 	device := v.device
@@ -78,13 +112,12 @@ func (v *Video) end(why error) error {
 	if device == nil {
 		return nil
 	}
-	return device.Close()
+	return v.slot.close(device)
 }
 
 func (v *Video) stalled() {
-	if err := v.end(fmt.Errorf("stream %s: %w", v.slot.info.Name, ErrStalled)); err != nil {
-		v.slot.failures.Add(1)
-	}
+	v.slot.failures.Add(1)
+	_ = v.end(v.error(ErrStalled))
 }
 
 // Next blocks for the next frame; errors as [VideoStream.Next], and ErrStalled
@@ -96,138 +129,235 @@ func (v *Video) Next(ctx context.Context) (AccessUnit, error) {
 	}
 	defer v.reading.Store(false)
 	for {
-		au, err := v.read(ctx)
-		if err == nil || !v.toRestart() {
-			return au, err
+		device, opened, err := v.current(ctx)
+		if err != nil {
+			return AccessUnit{}, err
 		}
-		if err := v.start(ctx); err != nil {
-			_ = v.end(err)
+		au, err := v.readFrom(ctx, device)
+		if err == nil {
+			v.slot.count(&au)
+			v.camera.sizes.see(v.slot.index, &au)
+			return au, nil
+		}
+		if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+			return AccessUnit{}, err
+		}
+		if err := v.fail(opened, err); err != nil {
 			return AccessUnit{}, err
 		}
 	}
 }
 
-// toRestart tells whether the device was closed to be opened anew.
-func (v *Video) toRestart() bool {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	again := v.restart && v.failed == nil
-	v.restart = false
-	return again
+// current returns the device to read, which opening it is, and opens it anew if
+// it was closed for that.
+func (v *Video) current(ctx context.Context) (VideoStream, int, error) {
+	for {
+		v.mu.Lock()
+		device, opened, failed := v.device, v.opened, v.failed
+		v.mu.Unlock()
+		if failed != nil {
+			return nil, 0, failed
+		}
+		if device != nil {
+			if opened != v.read {
+				v.read, v.fresh, v.first, v.silent = opened, true, v.next, 0
+			}
+			return device, opened, nil
+		}
+		if err := v.open(ctx); err != nil {
+			if ctx.Err() == nil {
+				_ = v.end(err)
+			}
+			return nil, 0, v.because(err)
+		}
+	}
 }
 
-func (v *Video) read(ctx context.Context) (AccessUnit, error) {
-	v.mu.Lock()
-	device, failed := v.device, v.failed
-	v.mu.Unlock()
-	if failed != nil {
-		return AccessUnit{}, failed
-	}
-	if device == nil {
-		return AccessUnit{}, ErrClosed // to be opened anew
-	}
+func (v *Video) readFrom(ctx context.Context, device VideoStream) (AccessUnit, error) {
 	within := nextFrameWithin
 	if v.fresh {
 		within = firstFrameWithin
 	}
-	v.stall.Reset(within)
+	begin := time.Now()
+	v.stall.Reset(within - v.silent)
 	au, err := device.Next(ctx)
 	v.stall.Stop()
-	if err == nil {
-		err = v.check(&au)
+	if err != nil {
+		v.silent += time.Since(begin)
+		return au, err
 	}
-	if err == nil {
-		v.slot.count(&au)
-		return au, nil
-	}
-	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
-		return AccessUnit{}, err
-	}
-	return AccessUnit{}, v.fail(device, err)
+	v.silent = 0
+	return au, v.check(&au)
 }
 
-// fail ends the stream by an error of the device; if we closed the device, our
-// reason stands.
-func (v *Video) fail(device VideoStream, err error) error {
+// fail ends the stream by an error of the device. If it was us who closed the
+// device our reason stands; nil: to be opened anew.
+func (v *Video) fail(opened int, err error) error {
 	v.mu.Lock()
-	ours := v.device != device
-	failed := v.failed
+	ours, failed := v.device == nil || v.opened != opened, v.failed
 	v.mu.Unlock()
 	if ours {
-		if failed == nil {
-			failed = ErrClosed // to be opened anew
-		}
 		return failed
 	}
 	v.slot.failures.Add(1)
 	_ = v.end(err)
-	return err
+	return v.because(err)
 }
 
 // check numbers the frame and refuses what no consumer could use.
 func (v *Video) check(au *AccessUnit) error {
 	au.Seq += v.first
 	broken := ""
-	switch last := v.last; {
+	switch {
 	case len(au.Data) == 0:
 		broken = "an empty frame"
 	case (v.fresh || au.Lost > 0) && !au.Key:
 		broken = "no key frame at the start or after a loss"
-	case au.Key && au.Params == 0:
+	case au.Key && (au.Params <= 0 || au.Params >= len(au.Data)):
 		broken = "a key frame without parameter sets"
 	case au.Seq < v.next:
 		broken = fmt.Sprintf("frame %d came again", au.Seq-v.first)
-	case !last.Time.IsZero() && !au.Time.After(last.Time):
-		broken = fmt.Sprintf("time went back by %v", last.Time.Sub(au.Time))
+	case !v.last.IsZero() && !au.Time.After(v.last):
+		broken = fmt.Sprintf("time went back by %v", v.last.Sub(au.Time))
 	case time.Since(au.Time).Abs() > maxSkew:
 		broken = fmt.Sprintf("its time is %v off", time.Since(au.Time).Round(time.Millisecond))
 	}
 	if broken != "" {
 		return fmt.Errorf("stream %s: %w: %s", v.slot.info.Name, ErrGarbage, broken)
 	}
-	v.fresh, v.next = false, au.Seq+1
-	v.last = AccessUnit{Time: au.Time, Seq: au.Seq}
+	v.fresh, v.next, v.last = false, au.Seq+1, au.Time
 	return nil
 }
 
-// reopen makes the reader open the device anew, with what is wanted now.
+// reopen closes the device; the reader opens it anew, with what is wanted now.
 func (v *Video) reopen() error {
 	v.mu.Lock()
-	device := v.device
-	if v.failed != nil || device == nil {
-		v.mu.Unlock()
-		return fmt.Errorf("stream %s: %w", v.slot.info.Name, ErrClosed)
-	}
-	v.device, v.restart = nil, true
+	failed := v.failed
 	v.mu.Unlock()
-	return device.Close()
+	if failed != nil {
+		return failed
+	}
+	return v.end(nil)
 }
 
-// Config tells what the device really does.
+// Config tells what the device really does; while it is being opened anew, what
+// it did, with what is wanted now.
 func (v *Video) Config() VideoConfig {
 	v.mu.Lock()
-	defer v.mu.Unlock()
-	if v.device == nil {
-		return v.want
+	device, known := v.device, v.known.With(v.want)
+	v.mu.Unlock()
+	if device == nil {
+		return known
 	}
-	return v.device.Config()
+	is := device.Config() // not locked: the device may have a lock of its own
+	v.mu.Lock()
+	v.known = is
+	v.mu.Unlock()
+	return is
 }
 
 // Close stops the stream; a Next in flight returns ErrClosed. A second call
-// does nothing.
+// does nothing. A device that can't be closed within 5 seconds keeps the
+// stream busy, for as long as it hangs.
 func (v *Video) Close() error {
-	err := v.end(fmt.Errorf("stream %s: %w", v.slot.info.Name, ErrClosed))
-	v.slot.mu.Lock()
-	if v.slot.open == v {
-		v.slot.open = nil
+	err := v.end(v.error(ErrClosed))
+	v.kill()
+	v.stall.Stop()
+	if err == nil {
+		err = v.slot.idle() // another may be opening or closing it
 	}
-	v.slot.mu.Unlock()
-	v.mu.Lock()
-	if v.stall != nil {
-		v.stall.Stop()
+	if v.slot.release(v) {
+		v.camera.sizes.reset()
 	}
-	v.mu.Unlock()
 	return err
+}
+
+// closeWithin is how long a device may take to close.
+const closeWithin = 5 * time.Second
+
+// lock waits until no device of the stream is being opened or closed: a board
+// has a stream open once at a time. It does not wait for one that hangs.
+func (s *slot) lock(ctx context.Context) error {
+	late := time.NewTimer(closeWithin)
+	defer late.Stop()
+	select {
+	case s.device <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("stream %s: %w", s.info.Name, ctx.Err())
+	case <-late.C:
+		return fmt.Errorf("stream %s: %w: its device hangs", s.info.Name, ErrBusy)
+	}
+}
+
+func (s *slot) unlock() { <-s.device }
+
+// idle waits until no device is being opened or closed.
+func (s *slot) idle() error {
+	if err := s.lock(context.Background()); err != nil {
+		return err
+	}
+	s.unlock()
+	return nil
+}
+
+// close closes a device, as soon as none is being opened or closed.
+func (s *slot) close(device VideoStream) error {
+	if err := s.lock(context.Background()); err != nil {
+		return err
+	}
+	return s.closeLocked(device)
+}
+
+// closeLocked closes a device and unlocks the slot; it does not wait for a
+// device that hangs, which keeps the slot locked.
+func (s *slot) closeLocked(device VideoStream) error {
+	return bounded("stream "+s.info.Name, func() error {
+		defer s.unlock()
+		return device.Close()
+	})
+}
+
+// bounded calls close and waits for it, but not for ever.
+func bounded(what string, close func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- close() }()
+	late := time.NewTimer(closeWithin)
+	defer late.Stop()
+	select {
+	case err := <-done:
+		return err
+	case <-late.C:
+		return fmt.Errorf("closing %s: %w: it hangs", what, ErrStalled)
+	}
+}
+
+// take gives the slot to v, if nobody has it.
+func (s *slot) take(v *Video) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.open != nil {
+		return false
+	}
+	s.open = v
+	return true
+}
+
+// release frees the slot if it is v's.
+func (s *slot) release(v *Video) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.open != v {
+		return false
+	}
+	s.open = nil
+	return true
+}
+
+func (s *slot) video() *Video {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.open
 }
 
 // counters are what Camera counts of one stream.
