@@ -61,7 +61,7 @@ func (s *session) status(code base.StatusCode) error {
 	case code == base.StatusServiceUnavailable || code == base.StatusNotEnoughBandwidth:
 		return fmt.Errorf("%w: the streamer answers %d: has it too many viewers, or is it still starting?", hal.ErrBusy, code)
 	}
-	return fmt.Errorf("%w: the streamer answers %s with %d", hal.ErrGone, s.method, code)
+	return fmt.Errorf("%w: the streamer answers %s with %d", hal.ErrGone, s.asks(), code)
 }
 
 // printable is an error's text on one line, and not for ever.

@@ -37,12 +37,12 @@ type session struct {
 	ctx    context.Context // of the opening
 	src    source
 	kind   description.MediaType
-	method base.Method // of the last request
+	ended  chan struct{}
 
-	mu    sync.Mutex
-	conn  net.Conn
-	cut   bool
-	ended chan struct{}
+	mu     sync.Mutex
+	conn   net.Conn
+	cut    bool
+	method base.Method // of the last request
 }
 
 // track is what of a description is wanted.
@@ -149,13 +149,25 @@ func (s *session) disconnect() {
 	}
 }
 
-func (s *session) asked(r *base.Request) { s.method = r.Method }
+func (s *session) asked(r *base.Request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if r.Method != base.Teardown { // which comes after what went wrong
+		s.method = r.Method
+	}
+}
+
+func (s *session) asks() base.Method {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.method
+}
 
 func (s *session) answered(r *base.Response) {
-	switch {
-	case s.method == base.Options && r.StatusCode == base.StatusNotFound:
+	switch m := s.asks(); {
+	case m == base.Options && r.StatusCode == base.StatusNotFound:
 		r.StatusCode = base.StatusOK
-	case s.method == base.Describe && r.StatusCode == base.StatusOK:
+	case m == base.Describe && r.StatusCode == base.StatusOK:
 		r.Body = only(string(s.kind), r.Body)
 	}
 }
