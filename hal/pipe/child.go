@@ -3,8 +3,10 @@ package pipe
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -12,6 +14,8 @@ import (
 
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
+
+	"iid2secure.nl/camagent/hal"
 )
 
 // stopWait is how long a program is waited for after it closed its output, and
@@ -27,20 +31,45 @@ type child struct {
 	err  error
 }
 
-// startChild starts argv with out as its standard output; out is closed in
-// this process either way. The child dies of SIGPIPE should this process end
-// without having closed it.
-func startChild(argv []string, out *os.File, log *zap.Logger) (*child, error) {
+// startChild starts argv with in, if not nil, as its standard input and out as
+// its standard output; both are closed in this process either way. The child
+// dies of SIGPIPE should this process end without having closed it.
+func startChild(argv []string, in, out *os.File, log *zap.Logger) (*child, error) {
 	defer out.Close()
 	c := &child{cmd: exec.Command(argv[0], argv[1:]...), said: &lastWords{log: log}}
 	c.cmd.Stdout, c.cmd.Stderr = out, c.said
 	c.cmd.Env = childEnv(os.Environ())
+	if in != nil {
+		defer in.Close()
+		c.cmd.Stdin = in
+		c.cmd.Env = append(c.cmd.Env, "SIDECAR_PROTOCOL="+strconv.Itoa(protocol))
+	}
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	c.cmd.WaitDelay = time.Second // a helper that left the group may hold stderr
-	if err := c.cmd.Start(); err != nil {
+	switch err := c.cmd.Start(); {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, exec.ErrNotFound):
+		return nil, fmt.Errorf("%w: program %q", hal.ErrNotFound, argv[0])
+	case err != nil:
 		return nil, err
 	}
 	return c, nil
+}
+
+// gone makes the error for a program that ended.
+func (c *child) gone(name string, how error) error {
+	text := "with exit status 0"
+	if how != nil {
+		text = "with " + how.Error()
+	}
+	return fmt.Errorf("%w: %s ended %s%s", hal.ErrGone, name, text, c.lastSaid())
+}
+
+// lastSaid is the end of an error's text: what the program wrote last.
+func (c *child) lastSaid() string {
+	if said := c.said.String(); said != "" {
+		return fmt.Sprintf(", its last words: %q", said)
+	}
+	return ""
 }
 
 // childEnv leaves out what is this process's own: its settings, which may hold

@@ -17,7 +17,8 @@ const minStep = 100 * time.Microsecond
 
 // gatherer makes access units of what the splitter cut: it copies them out of
 // the buffer (once), remembers parameter sets, numbers the pictures, and leaves
-// out what cannot be decoded. Only Config may be called from another goroutine.
+// out what cannot be decoded. Only Config and setKnown may be called from
+// another goroutine.
 type gatherer struct {
 	known  hal.VideoConfig // by configuration or by the device's word
 	replay bool            // what is left out was not lost
@@ -48,6 +49,13 @@ func (g *gatherer) Config() hal.VideoConfig {
 	return g.config.With(g.known).With(seen)
 }
 
+// setKnown takes what the device says that it does.
+func (g *gatherer) setKnown(c hal.VideoConfig) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.known = c
+}
+
 // add makes an access unit of u; false if it is of no use to anybody.
 func (g *gatherer) add(u unit) (hal.AccessUnit, bool) {
 	if g.endsPass {
@@ -60,17 +68,45 @@ func (g *gatherer) add(u unit) (hal.AccessUnit, bool) {
 	if err != nil {
 		return g.drop(u)
 	}
-	if au.Params > 0 {
-		g.remember(&au)
-	}
-	if au.Key && !g.complete(&au) || !au.Key && !g.synced {
+	if !g.usable(&au) {
 		return g.drop(u)
 	}
 	return g.deliver(au, u.at), true
 }
 
+// usable tells whether a decoder could show the picture now; a key frame gets
+// the parameter sets that it lacks.
+func (g *gatherer) usable(au *hal.AccessUnit) bool {
+	if au.Params > 0 {
+		g.remember(au)
+	}
+	if au.Key {
+		return g.complete(au)
+	}
+	return g.synced
+}
+
 // desync makes the next picture that is delivered a key frame.
 func (g *gatherer) desync() { g.synced, g.endsPass = false, false }
+
+// missed notes frames that were lost before the next one.
+func (g *gatherer) missed(n int) {
+	if n > 0 {
+		g.synced = false
+	}
+	if g.started {
+		g.seq += uint64(n)
+		g.lost += uint64(n)
+	}
+}
+
+// unread notes that what was delivered last will not be read.
+func (g *gatherer) unread(list []hal.AccessUnit) {
+	for i := range list {
+		g.synced = false
+		g.lost += 1 + list[i].Lost
+	}
+}
 
 func (g *gatherer) drop(u unit) (hal.AccessUnit, bool) {
 	g.synced = false

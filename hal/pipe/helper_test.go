@@ -19,7 +19,14 @@ import (
 	"iid2secure.nl/camagent/hal"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain runs the tests; or, started by one of them, plays a sidecar.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 2 && os.Args[1] == "sidecar" {
+		playSidecar(os.Args[2])
+		os.Exit(0)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // tool returns a program of Debian's, or fails naming its package.
 func tool(t testing.TB, name, pkg string) string {
@@ -251,8 +258,8 @@ func fifo(t *testing.T) string {
 	return path
 }
 
-// feed writes to a FIFO as another program would, in pieces, and closes it.
-func feed(t *testing.T, path string, content []byte, piece int) {
+// feedFIFO writes to a FIFO as another program would, in pieces, and closes it.
+func feedFIFO(t *testing.T, path string, content []byte, piece int) {
 	t.Helper()
 	done := make(chan error, 1)
 	go func() {

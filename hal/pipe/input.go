@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"sync/atomic"
 	"syscall"
@@ -50,12 +49,9 @@ func openCommand(argv []string, log *zap.Logger) (*input, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := startChild(argv, w, log)
+	c, err := startChild(argv, nil, w, log)
 	if err != nil {
 		r.Close()
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("%w: program %q", hal.ErrNotFound, argv[0])
-		}
 		return nil, err
 	}
 	return &input{name: fmt.Sprintf("program %q", argv[0]), file: r, child: c}, nil
@@ -121,19 +117,7 @@ func (in *input) ended() (clean bool, err error) {
 		return true, fmt.Errorf("%w: the writer of %s closed it", hal.ErrGone, in.name)
 	}
 	how := in.child.end(stopWait)
-	return how == nil, in.gone(how)
-}
-
-// gone makes the error for a program that ended.
-func (in *input) gone(how error) error {
-	text := "with exit status 0"
-	if how != nil {
-		text = "with " + how.Error()
-	}
-	if said := in.child.said.String(); said != "" {
-		text += fmt.Sprintf(", its last words: %q", said)
-	}
-	return fmt.Errorf("%w: %s ended %s", hal.ErrGone, in.name, text)
+	return how == nil, in.child.gone(in.name, how)
 }
 
 func (in *input) rewind() error {

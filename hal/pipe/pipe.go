@@ -23,11 +23,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"os"
 	"os/exec"
 	"slices"
-	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -74,9 +72,7 @@ type Board struct {
 	sources  []Source // main first
 	streams  []hal.StreamInfo
 	fifoWait time.Duration
-
-	mu   sync.Mutex
-	open map[string]*stream
+	open     places
 }
 
 var _ hal.Board = (*Board)(nil)
@@ -90,7 +86,7 @@ func New(c Config) (*Board, error) {
 	if err := check(c.Sources); err != nil {
 		return nil, err
 	}
-	b := &Board{log: c.Log, sources: slices.Clone(c.Sources), fifoWait: writerWithin, open: map[string]*stream{}}
+	b := &Board{log: c.Log, sources: slices.Clone(c.Sources), fifoWait: writerWithin}
 	slices.SortFunc(b.sources, func(x, y Source) int { return order(x.Stream) - order(y.Stream) })
 	for _, s := range b.sources {
 		b.streams = append(b.streams, s.info())
@@ -184,52 +180,16 @@ func (b *Board) OpenVideo(ctx context.Context, name string, want hal.VideoConfig
 	if i < 0 {
 		return nil, fmt.Errorf("pipe board: %w: %q", hal.ErrNoStream, name)
 	}
-	if err := b.vacant(ctx, name); err != nil {
+	if err := b.open.vacant(ctx, name); err != nil {
 		return nil, err
 	}
 	s, err := b.start(b.sources[i], want)
 	if err != nil {
 		return nil, fmt.Errorf("pipe board, stream %q: %w", name, err)
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.open[name] = s
+	b.open.put(name, s)
 	return s, nil
 }
 
-// vacant waits until the program of a stream that is being closed is gone: two
-// at once would fight for the device.
-func (b *Board) vacant(ctx context.Context, name string) error {
-	b.mu.Lock()
-	s := b.open[name]
-	b.mu.Unlock()
-	if s == nil {
-		return ctx.Err()
-	}
-	select {
-	case <-s.gone:
-		return ctx.Err()
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-func (b *Board) forget(s *stream) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.open[s.src.Stream] == s {
-		delete(b.open, s.src.Stream)
-	}
-}
-
 // Close implements [hal.Board]; it waits until the programs are gone.
-func (b *Board) Close() error {
-	b.mu.Lock()
-	open := slices.Collect(maps.Values(b.open))
-	b.mu.Unlock()
-	var errs []error
-	for _, s := range open {
-		errs = append(errs, s.Close())
-	}
-	return errors.Join(errs...)
-}
+func (b *Board) Close() error { return b.open.close() }

@@ -242,8 +242,10 @@ func (s *stream) Close() error {
 		close(s.closed)
 		s.stopWatching()
 		s.closeErr = s.in.close()
-		s.board.forget(s)
+		s.board.open.forget(s.src.Stream, s)
 		close(s.gone)
 	})
 	return s.closeErr
 }
+
+func (s *stream) over() <-chan struct{} { return s.gone }

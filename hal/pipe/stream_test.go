@@ -63,7 +63,7 @@ func TestM1_FIFO(t *testing.T) {
 			t.Parallel()
 			path := fifo(t)
 			b, s := openMain(t, Source{Path: path})
-			feed(t, path, sample.bytes, piece)
+			feedFIFO(t, path, sample.bytes, piece)
 			list, err := drain(t, s)
 			whole(t, list, sample.units)
 			says(t, err, hal.ErrGone, "FIFO", path)
@@ -73,7 +73,7 @@ func TestM1_FIFO(t *testing.T) {
 			if s, err = b.OpenVideo(t.Context(), "main", hal.VideoConfig{}); err != nil {
 				t.Fatal(err)
 			}
-			feed(t, path, sample.bytes, piece)
+			feedFIFO(t, path, sample.bytes, piece)
 			list, _ = drain(t, s)
 			whole(t, list, sample.units)
 		})
@@ -145,7 +145,7 @@ func TestM1_FIFOWithoutAWriterWaits(t *testing.T) {
 		cancel()
 	}
 	sample := encoded(t)[0]
-	feed(t, path, sample.bytes, 1<<20)
+	feedFIFO(t, path, sample.bytes, 1<<20)
 	list, _ := drain(t, s)
 	whole(t, list, sample.units)
 }

@@ -1,0 +1,86 @@
+package pipe
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"iid2secure.nl/camagent/hal"
+	"iid2secure.nl/camagent/hal/haltest"
+)
+
+const recorded = "../../testdata/high-320x180.h264"
+
+// self is the command that makes the test binary play a sidecar.
+func self(t testing.TB, part string) []string {
+	t.Helper()
+	path, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return []string{path, "sidecar", part}
+}
+
+// example compiles the C sidecar of the documentation.
+func example(t testing.TB) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "sidecar")
+	out, err := exec.Command(tool(t, "cc", "gcc"), "-O2", "-Wall", "-Wextra", "-Werror", "-o", path, "../../scripts/sidecar/sidecar.c").CombinedOutput()
+	if err != nil {
+		t.Fatalf("cc: %v\n%s", err, out)
+	}
+	return path
+}
+
+func conforms(t *testing.T, open func(context.Context) (hal.Board, error), applies ...string) {
+	t.Helper()
+	r := haltest.Check(t, haltest.Subject{
+		Name: t.Name(), Shared: true,
+		Open: func(ctx context.Context) (hal.Board, []any, error) {
+			b, err := open(ctx)
+			return b, nil, err
+		},
+	})
+	passed := map[string]bool{}
+	for _, one := range r.Results {
+		passed[one.Name] = one.Outcome == haltest.Passed
+	}
+	for _, name := range applies {
+		if !passed[name] {
+			t.Errorf("case %s did not pass", name)
+		}
+	}
+	t.Logf("%d ok, %d not applicable, in %v", r.Count(haltest.Passed), r.Count(haltest.NotApplicable), r.Took)
+}
+
+func TestM1_CommandConforms(t *testing.T) {
+	t.Parallel()
+	src := Source{Stream: "main", Command: []string{tool(t, "ffmpeg", "ffmpeg"), "-v", "error", "-re", "-f", "lavfi", "-i",
+		"testsrc2=s=160x90:r={fps}", "-c:v", "libx264", "-g", "{gop}", "-keyint_min", "{gop}", "-bf", "0", "-tune", "zerolatency", "-f", "h264", "-flush_packets", "1", "-"},
+		FPS: 25, GOP: 25, FPSRange: hal.Range{Min: 5, Max: 50}, GOPRange: hal.Range{Min: 5, Max: 50}}
+	conforms(t, func(context.Context) (hal.Board, error) { return New(Config{Sources: []Source{src}}) }, "first-frame", "sps", "fps", "gop")
+}
+
+func TestM1_FileConforms(t *testing.T) {
+	t.Parallel()
+	conforms(t, func(context.Context) (hal.Board, error) {
+		return New(Config{Sources: []Source{{Stream: "main", Path: recorded}}})
+	}, "first-frame", "sps", "fps")
+}
+
+func TestM1_SidecarConforms(t *testing.T) {
+	t.Parallel()
+	conforms(t, func(ctx context.Context) (hal.Board, error) {
+		return NewFramed(ctx, FramedConfig{Command: self(t, "camera")})
+	}, "first-frame", "sps", "fps", "gop", "bitrate", "one-clock")
+}
+
+func TestM1_ExampleInCConforms(t *testing.T) {
+	t.Parallel()
+	path := example(t)
+	conforms(t, func(ctx context.Context) (hal.Board, error) {
+		return NewFramed(ctx, FramedConfig{Command: []string{path, recorded}})
+	}, "first-frame", "sps", "fps", "one-clock", "leds", "lights", "buttons")
+}
