@@ -7,6 +7,8 @@ const (
 	apart = time.Second
 	// minStep keeps times strictly rising.
 	minStep = 100 * time.Microsecond
+	// slack is what is left alone, for the steadiness of times.
+	slack = 5 * time.Millisecond
 	// floorTime is over which the least delay is looked for.
 	floorTime = 5 * time.Second
 )
@@ -65,11 +67,11 @@ func (c *clock) tooLate(late time.Duration, arrived time.Time) bool {
 func (c *clock) correction(step, late time.Duration, arrived time.Time) time.Duration {
 	c.least = min(c.least, late)
 	if arrived.Sub(c.began) > floorTime {
-		c.floor, c.least, c.began = max(c.least, 0), late, arrived
+		c.floor, c.least, c.began = max(c.least-slack, 0), late, arrived
 	}
-	if late < 0 {
+	if late < -slack {
 		c.floor = 0
-		return max(late, -step/8)
+		return max(late+slack, -step/8)
 	}
 	slew := min(c.floor, step/1000)
 	c.floor -= slew

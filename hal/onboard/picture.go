@@ -143,10 +143,8 @@ func beginsPicture(n []byte) bool { return n[1]&0x80 != 0 }
 func (a *assembler) finish() {
 	a.open = false
 	defer clear(a.nals[:cap(a.nals)]) // they hold packets
-	if !a.coded {
-		if !a.torn {
-			a.remember()
-		}
+	if !a.coded && !a.torn {
+		a.remember()
 		return
 	}
 	if !a.torn && !a.whole() {

@@ -69,7 +69,7 @@ func TestPicturesOutOfOrderAreRefused(t *testing.T) {
 }
 
 // fake is a streamer that a test writes: it answers each request with what
-// answer returns; "" ends the connection.
+// answer returns; "" ends the connection, as "!" does at the end of an answer.
 func fake(t *testing.T, answer func(method, url string) string) (addr string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -106,6 +106,7 @@ func serve(c net.Conn, answer func(method, url string) string) {
 		if text == "" {
 			return
 		}
+		text, last := strings.CutSuffix(text, "!")
 		first, rest, _ := strings.Cut(text, "\n")
 		out := fmt.Sprintf("RTSP/1.0 %s\r\nCSeq: %s\r\n", first, head.Get("CSeq"))
 		lines, body, _ := strings.Cut(rest, "\n\n")
@@ -118,7 +119,7 @@ func serve(c net.Conn, answer func(method, url string) string) {
 				out += l + "\r\n"
 			}
 		}
-		if _, err := io.WriteString(c, out+"\r\n"+body); err != nil {
+		if _, err := io.WriteString(c, out+"\r\n"+body); err != nil || last {
 			return
 		}
 	}
@@ -180,24 +181,23 @@ func TestStreamerThatEndsTheConnection(t *testing.T) {
 // gortsplib panics over this in a goroutine of its own, if it is let.
 func TestStreamerWithoutOptionsThatEndsTheConnection(t *testing.T) {
 	t.Parallel()
-	for _, at := range []string{"SETUP", "PLAY"} {
-		addr := fake(t, plainly(described, func(method, _ string) (string, bool) {
-			if method == "OPTIONS" {
-				return "404 Not Found", true
-			}
-			return "", method == at
-		}))
-		for range 20 {
-			openFails(t, board(t, "rtsp://"+addr+"/x"), hal.ErrGone)
+	addr := fake(t, plainly(described, func(method, _ string) (string, bool) {
+		if method == "OPTIONS" {
+			return "404 Not Found", true
 		}
+		return ready + "!", method == "SETUP"
+	}))
+	for range 50 {
+		openFails(t, board(t, "rtsp://"+addr+"/x"), hal.ErrGone)
 	}
 }
 
 func TestStreamerWithoutOptionsPlays(t *testing.T) {
 	t.Parallel()
-	addr := fake(t, plainly(described, func(method, _ string) (string, bool) { return "404 Not Found", method == "OPTIONS" }))
-	v := open(t, board(t, "rtsp://"+addr+"/x"))
-	v.Close()
+	for _, answer := range []string{"404 Not Found", "405 Method Not Allowed", "501 Not Implemented"} {
+		addr := fake(t, plainly(described, func(method, _ string) (string, bool) { return answer, method == "OPTIONS" }))
+		open(t, board(t, "rtsp://"+addr+"/x")).Close()
+	}
 }
 
 // A redirection would take the password elsewhere.

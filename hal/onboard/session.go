@@ -165,7 +165,7 @@ func (s *session) asks() base.Method {
 
 func (s *session) answered(r *base.Response) {
 	switch m := s.asks(); {
-	case m == base.Options && r.StatusCode == base.StatusNotFound:
+	case m == base.Options && (r.StatusCode == base.StatusNotFound || r.StatusCode == base.StatusMethodNotAllowed || r.StatusCode == base.StatusNotImplemented):
 		r.StatusCode = base.StatusOK
 	case m == base.Describe && r.StatusCode == base.StatusOK:
 		r.Body = only(string(s.kind), r.Body)
