@@ -47,9 +47,9 @@ func (b *Board) Siren() (on bool, err error) {
 }
 
 // displaySide is the width and height of the display in pixels.
-const displaySide = 240
+const displaySide = 320
 
-// Show implements [hal.Display]: 240 by 240 pixels in black and white. What is
+// Show implements [hal.Display]: 320 by 320 pixels in black and white. What is
 // larger is refused.
 func (b *Board) Show(picture image.Image) error {
 	var shown *image.Gray

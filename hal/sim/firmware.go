@@ -10,7 +10,7 @@ import (
 )
 
 // slotSize bounds an image of firmware, which the board keeps in memory.
-const slotSize = 16 << 20
+const slotSize = 8 << 20
 
 // slot is one place for firmware.
 type slot struct {

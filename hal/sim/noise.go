@@ -28,7 +28,11 @@ func (b *Board) sounds(list []sounding, since time.Duration) []sounding {
 		for i := range b.script[k] {
 			e := &b.script[k][i]
 			if began, ok := e.began(end - 1); ok && began+e.lasts > since {
-				list = append(list, sounding{k, began, began + e.lasts, float64(e.value), float64(e.level) / 100})
+				s := sounding{k, began, began + e.lasts, float64(e.value), float64(e.level) / 100}
+				if k == glass {
+					s.loud = 0.9
+				}
+				list = append(list, s)
 			}
 		}
 	}

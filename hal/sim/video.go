@@ -12,6 +12,9 @@ import (
 // MaxBehind is how many frames, of picture or sound, a late reader still gets.
 const MaxBehind = 25
 
+// maxLate is how old they are at most: at low rates, old frames are few.
+const maxLate = 2 * time.Second
+
 // video is one running stream. Next owns what is below "reader's".
 type video struct {
 	board  *Board
@@ -94,17 +97,21 @@ func (v *video) tune(patch hal.VideoConfig) hal.VideoConfig {
 // Next implements [hal.VideoStream]. A frame that was encoded when ctx ended
 // comes with the next call.
 func (v *video) Next(ctx context.Context) (hal.AccessUnit, error) {
-	if !v.made {
-		cfg := v.Config()
-		interval := time.Second / time.Duration(cfg.FPS)
-		if err := v.wait(ctx, v.next-interval/2); err != nil {
+	for {
+		if err := v.prepare(ctx); err != nil {
 			return hal.AccessUnit{}, err
 		}
-		v.skipMissed(cfg.FPS, MaxBehind)
-		v.encode()
-	}
-	if err := v.wait(ctx, v.unit.Time.Sub(v.board.start)); err != nil {
-		return hal.AccessUnit{}, err
+		stalled, err := v.wait(ctx, v.unit.Time.Sub(v.board.start))
+		if err != nil {
+			return hal.AccessUnit{}, err
+		}
+		if !stalled {
+			break
+		}
+		// Encoded ahead, but never captured.
+		v.made, v.lost = false, v.lost+v.unit.Lost+1
+		v.requestKey()
+		v.skipMissed(0)
 	}
 	au := v.unit
 	au.Time = au.Time.Add(v.link.skew)
@@ -112,37 +119,53 @@ func (v *video) Next(ctx context.Context) (hal.AccessUnit, error) {
 	return au, nil
 }
 
-// wait waits until at, and longer while the sensor stalls or is slow. What
-// breaks the device ends it.
-func (v *video) wait(ctx context.Context, at time.Duration) error {
-	stalled := false
+// prepare encodes the next frame, half an interval before its time.
+func (v *video) prepare(ctx context.Context) error {
+	if v.made {
+		return nil
+	}
+	interval := time.Second / time.Duration(v.Config().FPS)
+	stalled, err := v.wait(ctx, v.next-interval/2)
+	if err != nil {
+		return err
+	}
+	behind := tick(MaxBehind, v.Config().FPS)
+	if stalled {
+		behind = 0
+	}
+	v.skipMissed(min(behind, maxLate))
+	v.encode()
+	return nil
+}
+
+// wait waits until at, and longer while the sensor stalls, which it tells, or
+// is slow. What breaks the device ends it.
+func (v *video) wait(ctx context.Context, at time.Duration) (stalled bool, err error) {
 	for {
 		if err := v.ticker.err(ctx); err != nil {
-			return err
+			return stalled, err
 		}
 		now := v.ticker.now()
 		s := v.link.look(now, v.handed)
+		at := max(at, s.earliest)
 		switch {
 		case s.err != nil:
-			return failed("stream "+v.name, s.err)
+			return stalled, failed("stream "+v.name, s.err)
 		case s.stalled:
-			stalled, at = true, max(at, s.border)
-		case now >= max(at, s.earliest):
-			if stalled && !v.made {
-				v.skipMissed(v.Config().FPS, 0)
-			}
-			return nil
+			stalled, at = true, s.border
+		case now >= at:
+			return stalled, nil
 		}
-		if err := v.ticker.wait(ctx, min(max(at, s.earliest), s.border), s.changed); err != nil {
-			return err
+		if err := v.ticker.wait(ctx, min(at, s.border), s.changed); err != nil {
+			return stalled, err
 		}
 	}
 }
 
-// skipMissed drops the frames of a reader that is more than so many behind.
-func (v *video) skipMissed(fps, behind int) {
-	now := v.ticker.now()
-	if now-v.next <= tick(int64(behind), fps) {
+// skipMissed drops the frames of a reader that is so late or later.
+func (v *video) skipMissed(late time.Duration) {
+	now, fps := v.ticker.now(), v.Config().FPS
+	if now-v.next <= late {
 		return
 	}
 	first := tickAfter(v.next-1, fps)
