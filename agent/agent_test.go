@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"image"
 	"os"
 	"path/filepath"
 	"strings"
@@ -402,6 +403,102 @@ func TestM1_WhatTheBoardSaysIsComparedWithItsPictures(t *testing.T) {
 			t.Errorf("the stream is closed, and still %+v", list)
 		}
 		cancel()
+		<-done
+	})
+}
+
+// lossy is sim whose every tenth frame tells a loss, until it is mended.
+type lossy struct {
+	*sim.Board
+	mended atomic.Bool
+}
+
+type losing struct {
+	hal.VideoStream
+	board *lossy
+	n     int
+}
+
+func (b *lossy) OpenVideo(ctx context.Context, stream string, want hal.VideoConfig) (hal.VideoStream, error) {
+	vs, err := b.Board.OpenVideo(ctx, stream, hal.VideoConfig{GOP: 10})
+	return &losing{vs, b, 0}, err
+}
+
+func (s *losing) Next(ctx context.Context) (hal.AccessUnit, error) {
+	au, err := s.VideoStream.Next(ctx)
+	if s.n++; au.Key && s.n > 1 && !s.board.mended.Load() {
+		au.Lost = 2
+	}
+	return au, err
+}
+
+func TestM1_FramesThatTheDeviceLosesAreToldWhileItLosesThem(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := &lossy{Board: sim.New(sim.Config{})}
+		c := testCamera(t, b)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- c.pump(ctx, 1) }()
+		c.bound.set(true)
+		time.Sleep(3 * time.Second)
+		if list := c.health.conditions(); len(list) != 1 || list[0].Code != "stream.sub.lost" {
+			t.Errorf("conditions %+v", list)
+		}
+		b.mended.Store(true)
+		time.Sleep(lossesTold + time.Second)
+		if list := c.health.conditions(); len(list) != 0 {
+			t.Errorf("long ago, and still %+v", list)
+		}
+		cancel()
+		<-done
+	})
+}
+
+// raw is a camera with raw pictures that fail, for the fall-back that looks for
+// motion in them.
+type raw struct{ broken atomic.Bool }
+
+func (r *raw) Grab(context.Context) (*image.YCbCr, error) {
+	if r.broken.Load() {
+		return nil, hal.ErrGone
+	}
+	return image.NewYCbCr(image.Rect(0, 0, 64, 64), image.YCbCrSubsampleRatio420), nil
+}
+
+func TestR4_FallBacksRunWhileBoundAndAreStartedAgain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := &raw{}
+		c := testCamera(t, struct{ hal.Board }{sim.New(sim.Config{})})
+		c.board = hal.NewCamera(struct{ hal.Board }{sim.New(sim.Config{})}, r)
+		if k, ok := c.board.Capability(hal.CapMotion); !ok || k.By == "" {
+			t.Fatalf("motion: %+v: there is no fall-back to test", k)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 2)
+		go func() { // it looks when somebody asks
+			_, err := c.board.NextMotion(ctx)
+			done <- err
+		}()
+		r.broken.Store(true)
+		go func() { done <- c.fallBacks(ctx) }()
+		time.Sleep(time.Minute)
+		if list := c.health.conditions(); len(list) != 0 {
+			t.Errorf("an unbound camera looks: %+v", list)
+		}
+		c.bound.set(true)
+		time.Sleep(10 * time.Second)
+		if list := c.health.conditions(); len(list) != 1 || list[0].Code != "fallback" {
+			t.Errorf("conditions %+v", list)
+		}
+		r.broken.Store(false)
+		time.Sleep(maxReopen + 2*fallBackWorks)
+		if list := c.health.conditions(); len(list) != 0 {
+			t.Errorf("it works, and still %+v", list)
+		}
+		cancel()
+		<-done
 		<-done
 	})
 }

@@ -246,9 +246,11 @@ func (c *camera) pumpOnce(ctx context.Context, i int, up func()) error {
 	defer vs.Close()
 	c.serves(i, vs.Config())
 	defer c.health.clear("stream." + st.Name + ".config")
+	defer c.health.clear("stream." + st.Name + ".lost")
 	c.running[i].Store(true)
 	defer c.running[i].Store(false)
 	first := c.frames[i].Load()
+	var losses losses
 	for n := 0; ; n++ {
 		au, err := vs.Next(ctx)
 		if err != nil {
@@ -257,13 +259,39 @@ func (c *camera) pumpOnce(ctx context.Context, i int, up func()) error {
 		au.Seq += first
 		c.frames[i].Store(au.Seq + 1)
 		st.PushVideo(au)
+		losses.note(&au)
 		if au.Key { // some devices know only now what they do
 			c.serves(i, vs.Config())
+			c.health.report("stream."+st.Name+".lost", losses.recent(time.Now()))
 		}
 		if n == goodFrames {
 			up()
 		}
 	}
+}
+
+// losses are the frames that a device lost lately.
+type losses struct {
+	frames uint64
+	last   time.Time
+}
+
+// lossesTold is how long after the last loss it is told.
+const lossesTold = 10 * time.Second
+
+func (l *losses) note(au *hal.AccessUnit) {
+	if au.Lost > 0 {
+		l.frames, l.last = l.frames+au.Lost, au.Time
+	}
+}
+
+// recent is an error while frames were lost a moment ago.
+func (l *losses) recent(now time.Time) error {
+	if l.frames == 0 || now.Sub(l.last) > lossesTold {
+		l.frames = 0
+		return nil
+	}
+	return fmt.Errorf("the device has lost %d frames, the last %v ago: it is too slow, or is not read in time", l.frames, now.Sub(l.last).Round(time.Second))
 }
 
 // serves notes and returns what stream i really gives: what the board says, but
@@ -283,6 +311,21 @@ func (c *camera) serves(i int, says hal.VideoConfig) hal.VideoConfig {
 	st.SetConfig(is)
 	return is
 }
+
+// fallBacks works for what the camera does in place of its hardware, while
+// somebody owns it.
+func (c *camera) fallBacks(ctx context.Context) error {
+	return c.bound.serve(ctx, func(ctx context.Context) error {
+		return c.reopen(ctx, "fallback", func(ctx context.Context, _ func()) error {
+			works := time.AfterFunc(fallBackWorks, func() { c.health.clear("fallback") })
+			defer works.Stop()
+			return c.board.Run(ctx)
+		})
+	})
+}
+
+// fallBackWorks is how long a fall-back must have run to count as working.
+const fallBackWorks = 5 * time.Second
 
 // listen keeps the microphone open while the owner has it on, and its sound in
 // every stream. P2: off within a second, and off means closed.

@@ -28,6 +28,7 @@ func (a *Agent) services(button <-chan os.Signal) []service {
 	list := []service{
 		{"camera", a.camera.run},
 		{"microphone", a.camera.listen},
+		{"fallbacks", a.camera.fallBacks},
 		{"rtsp", a.serveRTSP},
 		{"recorder", a.record},
 		{"binding", a.follow},

@@ -23,7 +23,7 @@ func simCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "sim [flags] ACTION [VALUE] [KEY=VALUE…]",
 		Short: "Make something happen to the simulated camera that runs",
-		Long:  "Make something happen to the simulated camera that runs. Flags stand before the action; camagent sim help lists the actions.",
+		Long:  "Make something happen to the simulated camera that runs. Flags stand before the action.\n\n" + strings.TrimRight(sim.Help(), "\n"),
 		RunE:  simulate,
 	}
 	configFlags(cmd)
