@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -32,10 +31,10 @@ const reviveEvery = 2 * time.Second
 
 // buttons are all sources behind one poll(2), in the reader's goroutine.
 type buttons struct {
-	names  []string
-	wake   *waker
-	closed atomic.Bool
-	reader chan struct{} // holds one token: who has it may use what is below
+	names   []string
+	wake    *waker
+	closing chan struct{} // closed by Close
+	reader  chan struct{} // holds one token: who has it may use what is below
 
 	places []*place
 	revive time.Time // when to look for what is gone
@@ -55,7 +54,7 @@ func newButtons(names []string, sources []source) (*buttons, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &buttons{names: names, wake: w, reader: make(chan struct{}, 1)}
+	b := &buttons{names: names, wake: w, closing: make(chan struct{}), reader: make(chan struct{}, 1)}
 	for _, s := range sources {
 		b.places = append(b.places, &place{source: s, up: true})
 	}
@@ -73,11 +72,14 @@ func (b *buttons) Buttons() []string { return slices.Clone(b.names) }
 func (b *buttons) NextButton(ctx context.Context) (hal.ButtonEvent, error) {
 	stop := context.AfterFunc(ctx, b.wake.up)
 	defer stop()
-	<-b.reader
-	defer func() { b.reader <- struct{}{} }()
+	select {
+	case <-b.reader:
+		defer func() { b.reader <- struct{}{} }()
+	case <-b.closing:
+	}
 	for {
 		switch {
-		case b.closed.Load():
+		case b.closed():
 			return hal.ButtonEvent{}, fmt.Errorf("buttons: %w", hal.ErrClosed)
 		case ctx.Err() != nil:
 			return hal.ButtonEvent{}, ctx.Err()
@@ -93,6 +95,15 @@ func (b *buttons) NextButton(ctx context.Context) (hal.ButtonEvent, error) {
 		if err != nil {
 			return hal.ButtonEvent{}, fmt.Errorf("buttons: %w", err)
 		}
+	}
+}
+
+func (b *buttons) closed() bool {
+	select {
+	case <-b.closing:
+		return true
+	default:
+		return false
 	}
 }
 
@@ -187,9 +198,9 @@ func (b *buttons) timeout() int {
 
 // Close ends a NextButton in flight and closes the devices.
 func (b *buttons) Close() error {
-	b.closed.Store(true)
+	close(b.closing) // Set.Close calls this once
 	b.wake.up()
-	<-b.reader // for good: New's owner calls Close once
+	<-b.reader
 	var errs []error
 	for _, p := range b.places {
 		errs = append(errs, p.close())

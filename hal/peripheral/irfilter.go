@@ -27,21 +27,26 @@ type pulsedFilter struct {
 	pulse   time.Duration
 	closing chan struct{} // closed by Close
 
-	mu   sync.Mutex // held during a pulse
-	once sync.Once
+	lines chan struct{} // holds one token: who has it may drive
+	once  sync.Once
 	err  error
 }
 
 var _ hal.IRFilter = (*pulsedFilter)(nil)
 
 func newPulsedFilter(in, out output, pulse time.Duration) *pulsedFilter {
-	return &pulsedFilter{in: in, out: out, pulse: pulse, closing: make(chan struct{})}
+	f := &pulsedFilter{in: in, out: out, pulse: pulse, closing: make(chan struct{}), lines: make(chan struct{}, 1)}
+	f.lines <- struct{}{}
+	return f
 }
 
 // SetIRFilter implements [hal.IRFilter]; it returns when the pulse is over.
 func (f *pulsedFilter) SetIRFilter(inPath bool) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	select {
+	case <-f.lines:
+		defer func() { f.lines <- struct{}{} }()
+	case <-f.closing:
+	}
 	select {
 	case <-f.closing:
 		return fmt.Errorf("infrared filter: %w", hal.ErrClosed)
@@ -83,8 +88,7 @@ func (f *pulsedFilter) rest() error { return errors.Join(f.in.Set(false), f.out.
 func (f *pulsedFilter) Close() error {
 	f.once.Do(func() {
 		close(f.closing)
-		f.mu.Lock()
-		defer f.mu.Unlock()
+		<-f.lines
 		f.err = errors.Join(f.rest(), f.in.Close(), f.out.Close())
 	})
 	return f.err
