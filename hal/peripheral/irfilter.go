@@ -29,7 +29,7 @@ type pulsedFilter struct {
 
 	lines chan struct{} // holds one token: who has it may drive
 	once  sync.Once
-	err  error
+	err   error
 }
 
 var _ hal.IRFilter = (*pulsedFilter)(nil)
