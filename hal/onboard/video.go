@@ -113,22 +113,23 @@ func (v *video) lost() { v.synced, v.missing = false, true }
 // got takes a picture. Those that can't be decoded are left out and counted;
 // those before the first key frame are only left out.
 func (v *video) got(p picture) {
+	if v.missing && p.data != nil && v.started {
+		v.seq++ // one that was not seen at all
+	}
+	v.missing = false
 	if p.data == nil || !p.key && !v.synced {
-		v.synced, v.missing = false, false
+		v.synced = false
 		if v.started {
 			v.seq++
 		}
 		return
-	}
-	if v.missing && v.started {
-		v.seq++
 	}
 	if !v.inOrder(p) {
 		return
 	}
 	au := hal.AccessUnit{Data: p.data, Params: p.params, Key: p.key, Seq: v.seq, Time: v.clock.at(p.stamp, p.at)}
 	v.seq++
-	v.started, v.synced, v.missing = true, true, false
+	v.started, v.synced = true, true
 	v.queue.update(func(list []hal.AccessUnit) []hal.AccessUnit { return v.push(list, au) })
 }
 
