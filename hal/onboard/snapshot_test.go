@@ -142,7 +142,7 @@ func TestDigestVectors(t *testing.T) {
 		if len(list) != 1 {
 			t.Fatalf("%d challenges", len(list))
 		}
-		got := list[0].digest("GET", "/dir/index.html", "Mufasa", "Circle of Life", "f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzptpusqGemxURJ")
+		got := list[0].digest("GET", "/dir/index.html", "Mufasa", "Circle of Life", "f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzpXusqGemxURZJ")
 		if !strings.Contains(got, `response="`+want+`"`) {
 			t.Errorf("%s: %s", algorithm, got)
 		}
