@@ -5,6 +5,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"syscall"
 	"testing"
 
 	"iid2secure.nl/camagent/hal"
@@ -14,13 +16,13 @@ import (
 const recorded = "../../testdata/high-320x180.h264"
 
 // self is the command that makes the test binary play a sidecar.
-func self(t testing.TB, part string) []string {
+func self(t testing.TB, part ...string) []string {
 	t.Helper()
 	path, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return []string{path, "sidecar", part}
+	return append([]string{path, "sidecar"}, part...)
 }
 
 // example compiles the C sidecar of the documentation.
@@ -34,15 +36,23 @@ func example(t testing.TB) string {
 	return path
 }
 
+// conforms runs the suite; to unplug is to kill the board's program.
 func conforms(t *testing.T, open func(context.Context) (hal.Board, error), applies ...string) {
 	t.Helper()
-	r := haltest.Check(t, haltest.Subject{
+	var now hal.Board
+	s := haltest.Subject{
 		Name: t.Name(), Shared: true,
 		Open: func(ctx context.Context) (hal.Board, []any, error) {
 			b, err := open(ctx)
+			now = b
 			return b, nil, err
 		},
-	})
+	}
+	if slices.Contains(applies, "unplug") {
+		s.Unplug = func() error { return syscall.Kill(-process(now), syscall.SIGKILL) }
+		s.Replug = func() error { return nil }
+	}
+	r := haltest.Check(t, s)
 	passed := map[string]bool{}
 	for _, one := range r.Results {
 		passed[one.Name] = one.Outcome == haltest.Passed
@@ -55,12 +65,45 @@ func conforms(t *testing.T, open func(context.Context) (hal.Board, error), appli
 	t.Logf("%d ok, %d not applicable, in %v", r.Count(haltest.Passed), r.Count(haltest.NotApplicable), r.Took)
 }
 
+// process is the board's program.
+func process(b hal.Board) int {
+	switch b := b.(type) {
+	case *Framed:
+		return b.current().child.cmd.Process.Pid
+	case *Board:
+		b.open.mu.Lock()
+		defer b.open.mu.Unlock()
+		return b.open.open["main"].(*stream).in.child.cmd.Process.Pid
+	}
+	return 0
+}
+
+// R4: nothing is left of either form. Not parallel: other tests start programs too.
+func TestR4_NothingIsLeft(t *testing.T) {
+	for name, open := range map[string]func(context.Context) (hal.Board, error){
+		"command": func(context.Context) (hal.Board, error) {
+			return New(Config{Sources: []Source{{Stream: "main", Command: []string{tool(t, "cat", "coreutils"), recorded}}}})
+		},
+		"sidecar": func(ctx context.Context) (hal.Board, error) {
+			return NewFramed(ctx, FramedConfig{Command: self(t, "camera")})
+		},
+	} {
+		r := haltest.Check(t, haltest.Subject{
+			Name: name, Only: []string{"close-reading", "no-goroutine-left", "no-file-left", "no-process-left"},
+			Open: func(ctx context.Context) (hal.Board, []any, error) { b, err := open(ctx); return b, nil, err },
+		})
+		if r.Count(haltest.Passed) < 3 {
+			t.Errorf("%s: %+v", name, r)
+		}
+	}
+}
+
 func TestM1_CommandConforms(t *testing.T) {
 	t.Parallel()
 	src := Source{Stream: "main", Command: []string{tool(t, "ffmpeg", "ffmpeg"), "-v", "error", "-re", "-f", "lavfi", "-i",
 		"testsrc2=s=160x90:r={fps}", "-c:v", "libx264", "-g", "{gop}", "-keyint_min", "{gop}", "-bf", "0", "-tune", "zerolatency", "-f", "h264", "-flush_packets", "1", "-"},
 		FPS: 25, GOP: 25, FPSRange: hal.Range{Min: 5, Max: 50}, GOPRange: hal.Range{Min: 5, Max: 50}}
-	conforms(t, func(context.Context) (hal.Board, error) { return New(Config{Sources: []Source{src}}) }, "first-frame", "sps", "fps", "gop")
+	conforms(t, func(context.Context) (hal.Board, error) { return New(Config{Sources: []Source{src}}) }, "first-frame", "sps", "fps", "gop", "unplug")
 }
 
 func TestM1_FileConforms(t *testing.T) {
@@ -74,7 +117,7 @@ func TestM1_SidecarConforms(t *testing.T) {
 	t.Parallel()
 	conforms(t, func(ctx context.Context) (hal.Board, error) {
 		return NewFramed(ctx, FramedConfig{Command: self(t, "camera")})
-	}, "first-frame", "sps", "fps", "gop", "bitrate", "one-clock")
+	}, "first-frame", "sps", "fps", "gop", "bitrate", "one-clock", "unplug", "tune-gop", "speaker-pace", "ptz-presets", "sensors", "snapshot")
 }
 
 func TestM1_ExampleInCConforms(t *testing.T) {
@@ -82,5 +125,5 @@ func TestM1_ExampleInCConforms(t *testing.T) {
 	path := example(t)
 	conforms(t, func(ctx context.Context) (hal.Board, error) {
 		return NewFramed(ctx, FramedConfig{Command: []string{path, recorded}})
-	}, "first-frame", "sps", "fps", "one-clock", "leds", "lights", "buttons")
+	}, "first-frame", "sps", "fps", "one-clock", "leds", "lights", "buttons", "keyframe", "unplug")
 }

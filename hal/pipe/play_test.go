@@ -81,6 +81,25 @@ func (a *actor) answer(n uint16, text string) {
 	}
 }
 
+// note writes what happens to the file of the arguments, if there is one, and
+// tells how many lines there are.
+func (a *actor) note(line string) int {
+	if len(os.Args) < 4 {
+		return 0
+	}
+	f, err := os.OpenFile(os.Args[3], os.O_RDWR|os.O_APPEND|os.O_CREATE, 0o600)
+	if err != nil {
+		panic(err)
+	}
+	defer f.Close()
+	fmt.Fprintln(f, line)
+	b, err := os.ReadFile(os.Args[3])
+	if err != nil {
+		panic(err)
+	}
+	return bytes.Count(b, []byte("\n"))
+}
+
 // hang ignores everything.
 func hang() {
 	signal.Ignore(syscall.SIGTERM)
@@ -112,6 +131,7 @@ func (a *actor) begin() {
 func (a *actor) obey() {
 	for {
 		n, text := a.expect()
+		a.note(text)
 		switch {
 		case strings.HasPrefix(text, "start"):
 			a.answer(n, "0 0 25 25 0")
@@ -176,7 +196,13 @@ var faults = map[string]func(a *actor){
 		_, _ = os.Stdout.Write(m.append(nil)[:1000])
 		hang()
 	},
-	"obedient": func(a *actor) { a.hello(simpleHello); a.obey() },
+	"obedient": func(a *actor) { a.note("hello"); a.hello(simpleHello); a.obey() },
+	"once": func(a *actor) { // works when it is started first
+		if a.note("hello") == 1 {
+			a.hello(simpleHello)
+			a.obey()
+		}
+	},
 	"changing": func(a *actor) {
 		a.hello(strings.Replace(simpleHello, `"name":"sub"`, fmt.Sprintf(`"name":"sub","default":{"fps":%d}`, os.Getpid()), 1))
 		a.obey()
