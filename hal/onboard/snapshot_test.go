@@ -17,7 +17,7 @@ import (
 	"iid2secure.nl/camagent/hal"
 )
 
-var jpeg = append([]byte{0xff, 0xd8, 0xff, 0xe0}, bytes.Repeat([]byte{7}, 100_000)...)
+var photo = append([]byte{0xff, 0xd8, 0xff, 0xe0}, bytes.Repeat([]byte{7}, 100_000)...)
 
 // still makes a board whose snapshots are a handler's.
 func snapper(t *testing.T, h http.HandlerFunc, change ...func(*Config)) hal.Snapshotter {
@@ -38,11 +38,11 @@ func TestSnapshotIsTheStreamersPicture(t *testing.T) {
 		if r.URL.Query().Get("token") != secret || r.Header.Get("Authorization") != "" {
 			w.WriteHeader(http.StatusTeapot)
 		}
-		w.Write(jpeg)
+		w.Write(photo)
 	}, with("u", secret))
 	for range 3 {
 		got, err := s.Snapshot(limit(t))
-		if err != nil || !bytes.Equal(got, jpeg) {
+		if err != nil || !bytes.Equal(got, photo) {
 			t.Fatalf("%d bytes, %v", len(got), err)
 		}
 	}
@@ -102,7 +102,7 @@ func TestSnapshotPasswords(t *testing.T) {
 	} {
 		h := func(w http.ResponseWriter, r *http.Request) {
 			if c.right(r) {
-				w.Write(jpeg)
+				w.Write(photo)
 				return
 			}
 			for _, o := range c.offers {
@@ -165,11 +165,11 @@ func TestSnapshotThatIsNone(t *testing.T) {
 		{func(http.ResponseWriter, *http.Request) {}, errNoJPEG, "not a JPEG"},
 		{func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "100")
-			w.Write(jpeg[:50])
+			w.Write(photo[:50])
 		}, hal.ErrGone, "broke off after 50 bytes"},
 		{func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, hal.ErrGone, "did not answer for 500ms"},
 		{func(w http.ResponseWriter, r *http.Request) {
-			w.Write(jpeg)
+			w.Write(photo)
 			w.(http.Flusher).Flush()
 			<-r.Context().Done()
 		}, hal.ErrGone, "did not answer for 500ms"},
@@ -184,7 +184,7 @@ func TestSnapshotSizeIsBounded(t *testing.T) {
 	sent := 0
 	s := snapper(t, func(w http.ResponseWriter, r *http.Request) {
 		for sent < 100<<20 {
-			n, err := w.Write(jpeg)
+			n, err := w.Write(photo)
 			if sent += n; err != nil {
 				return
 			}
