@@ -152,7 +152,7 @@ func (m *machine) run(ctx context.Context, console io.Writer, done func(plan.Res
 	q := exec.CommandContext(ctx, m.qemu, "-M", "virt", "-cpu", m.cpu, "-accel", "tcg,thread=multi", "-smp", "2", "-m", "256",
 		"-nodefaults", "-nic", "none", "-display", "none", "-monitor", "none", "-serial", "stdio", "-no-reboot",
 		"-kernel", filepath.Join(m.root, "kernel"), "-initrd", image,
-		"-append", "console=ttyAMA0 loglevel=0 panic=-1 mitigations=off random.trust_bootloader=on rootfstype=ramfs")
+		"-append", "console=ttyAMA0 loglevel=0 panic=-1 mitigations=off random.trust_bootloader=on rootfstype=ramfs iomem=relaxed")
 	q.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	q.Stdout, q.Stderr = in, os.Stderr
 	if err := q.Start(); err != nil {

@@ -31,7 +31,7 @@ var suite = []check{
 }
 
 // suiteModules are what the suite needs of the kernel.
-const suiteModules = "uvcvideo,vhci-hcd,snd-aloop,uinput,evdev"
+const suiteModules = "uvcvideo,vhci-hcd,snd-aloop,uinput,evdev,ledtrig-timer"
 
 // testTimeout bounds one package, so that it says itself where it hangs.
 const testTimeout = "2m"
