@@ -34,7 +34,7 @@ func (s *session) explain(err error) error {
 	case errors.As(err, &auth):
 		err = fmt.Errorf("%w: the streamer asks for an authentication that is neither Basic nor Digest", fs.ErrPermission)
 	case errors.As(err, &udp):
-		err = errUDP
+		err = fmt.Errorf("%w: %w", hal.ErrUnable, errUDP)
 	case errors.As(err, &sdp):
 		err = fmt.Errorf("%w: the streamer's description can't be read: %.200s", hal.ErrGarbage, printable(sdp.Err))
 	case errors.Is(err, errRedirect):
@@ -45,7 +45,7 @@ func (s *session) explain(err error) error {
 	return fmt.Errorf("%s: %w", s.src.shown, err)
 }
 
-var errUDP = fmt.Errorf("%w RTP by TCP: the streamer gives it by UDP alone; a newer version of it may", hal.ErrUnable)
+var errUDP = errors.New("the streamer gives RTP by UDP alone")
 
 // status explains an answer that is not 200.
 func (s *session) status(code base.StatusCode) error {
@@ -57,7 +57,7 @@ func (s *session) status(code base.StatusCode) error {
 	case code == base.StatusNotFound:
 		return fmt.Errorf("%w: the streamer has no stream at path %q", hal.ErrNotFound, s.src.path)
 	case code == base.StatusUnsupportedTransport:
-		return errUDP
+		return fmt.Errorf("%w: %w", hal.ErrUnable, errUDP)
 	case code == base.StatusServiceUnavailable || code == base.StatusNotEnoughBandwidth:
 		return fmt.Errorf("%w: the streamer answers %d: has it too many viewers, or is it still starting?", hal.ErrBusy, code)
 	}

@@ -53,13 +53,6 @@ func TestPasswordsByDigest(t *testing.T) {
 	openFails(t, board(t, s.url("/main"), with("viewer2", secret)), fs.ErrPermission, "refuses")
 }
 
-func TestStreamerThatKnowsUDPAlone(t *testing.T) {
-	t.Parallel()
-	f := shoot(t, 4, "slices=1")
-	s := stream(t, "--udp", "/main", f.shown())
-	openFails(t, board(t, s.url("/main")), hal.ErrUnable, "UDP alone")
-}
-
 func TestPicturesOutOfOrderAreRefused(t *testing.T) {
 	t.Parallel()
 	f := shoot(t, 4, "bframes=2:b-adapt=0")
@@ -228,13 +221,24 @@ func TestOtherAnswers(t *testing.T) {
 		{"DESCRIBE", "200 OK\nContent-Type: application/sdp\n\nnonsense", hal.ErrGarbage, "description can't be read"},
 		{"DESCRIBE", "200 OK\nContent-Type: text/html\n\nnonsense", hal.ErrGone, "text/html"},
 		{"SETUP", "461 Unsupported Transport", hal.ErrUnable, "UDP alone"},
-		{"SETUP", "200 OK\nSession: 1\nTransport: RTP/AVP;unicast;client_port=1-2;server_port=3-4", hal.ErrUnable, "UDP alone"},
+		{"SETUP", "200 OK\nSession: 1\nTransport: RTP/AVP;unicast;client_port=1-2", hal.ErrGone, "ports"},
 		{"DESCRIBE", strings.Replace(described, "H264/90000", "X-"+secret[:3]+"/1", 1), hal.ErrGarbage, "X-gRa"},
 		{"DESCRIBE", strings.Replace(described, "H264/90000", "H264/90000\na=fmtp:96 packetization-mode=2", 1), hal.ErrGarbage, "mode 2"},
 	} {
 		addr := fake(t, plainly(described, func(method, _ string) (string, bool) { return c.answer, method == c.method }))
 		openFails(t, board(t, "rtsp://"+addr+"/x", with("u", secret)), c.kind, c.says)
 	}
+}
+
+// divinus answers every SETUP with UDP, whatever it was asked for.
+func TestStreamerThatAnswersWithUDP(t *testing.T) {
+	t.Parallel()
+	addr := fake(t, plainly(described, func(method, _ string) (string, bool) {
+		return "200 OK\nSession: 1\nTransport: RTP/AVP/UDP;unicast;client_port=0-0;server_port=30000-30001", method == "SETUP"
+	}))
+	v := open(t, board(t, "rtsp://"+addr+"/x", patience(300*time.Millisecond)))
+	_, err := v.Next(limit(t))
+	says(t, err, hal.ErrGone, "sent nothing for 300ms")
 }
 
 // One track that can't be read is no reason to refuse another.

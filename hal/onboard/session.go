@@ -51,16 +51,27 @@ type track struct {
 	format format.Format
 }
 
-// begin connects, sets up the track that choose takes, tells hear, and plays.
-// heard gets its packets, in gortsplib's goroutine: it must not wait. ended is
-// called once when the streamer ends the session, not by close.
-func begin(ctx context.Context, src source, kind description.MediaType, choose func([]*description.Media) (track, func(*rtp.Packet), error), ended func(error)) (*session, error) {
+// begin connects, sets up the track that choose takes, and plays: by TCP, or by
+// UDP if the streamer can't do that. What choose returns gets the packets, in
+// gortsplib's goroutine: it must not wait. ended is called once when the
+// streamer ends the session, not by close.
+func begin(ctx context.Context, src source, kind description.MediaType, choose choice, ended func(error)) (*session, error) {
+	s, err := attempt(ctx, src, kind, gortsplib.TransportTCP, choose, ended)
+	if errors.Is(err, errUDP) {
+		s, err = attempt(ctx, src, kind, gortsplib.TransportUDP, choose, ended)
+	}
+	return s, err
+}
+
+// choice picks a track of a description, and says what takes its packets.
+type choice func([]*description.Media) (track, func(*rtp.Packet), error)
+
+func attempt(ctx context.Context, src source, kind description.MediaType, by gortsplib.Transport, choose choice, ended func(error)) (*session, error) {
 	s := &session{ctx: ctx, src: src, kind: kind, ended: make(chan struct{})}
-	tcp := gortsplib.TransportTCP
 	s.client = &gortsplib.Client{
 		Scheme: src.url.Scheme, Host: src.url.Host,
-		Transport: &tcp, ReadTimeout: math.MaxInt64, WriteTimeout: writeWithin,
-		DialContext: s.dial, OnRequest: s.asked, OnResponse: s.answered,
+		Transport: &by, ReadTimeout: math.MaxInt64, WriteTimeout: writeWithin,
+		DialContext: s.dial, ListenPacket: s.listen, OnRequest: s.asked, OnResponse: s.answered,
 		OnPacketsLost: func(uint64) {}, OnDecodeError: func(error) {}, OnTransportSwitch: func(error) {},
 	}
 	if err := s.client.Start2(); err != nil {
@@ -79,7 +90,7 @@ func begin(ctx context.Context, src source, kind description.MediaType, choose f
 	return s, nil
 }
 
-func (s *session) play(choose func([]*description.Media) (track, func(*rtp.Packet), error), ended func(error)) error {
+func (s *session) play(choose choice, ended func(error)) error {
 	d, _, err := s.client.Describe(s.src.url)
 	if err != nil {
 		return err
@@ -137,6 +148,26 @@ func (s *session) dial(_ context.Context, network, _ string) (net.Conn, error) {
 	}
 	s.conn = conn
 	return conn, nil
+}
+
+// udpBuffer holds a large key frame, which comes at once.
+const udpBuffer = 1 << 20
+
+// listen opens a port for RTP by UDP: on the address by which the streamer is
+// reached, so that none is open to the network for a streamer on the camera.
+func (s *session) listen(network, address string) (net.PacketConn, error) {
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	ours, _, _ := net.SplitHostPort(s.conn.LocalAddr().String())
+	s.mu.Unlock()
+	conn, err := net.ListenPacket("udp", net.JoinHostPort(ours, port))
+	if err == nil {
+		_ = conn.(*net.UDPConn).SetReadBuffer(udpBuffer) // as much of it as the system allows
+	}
+	return conn, err
 }
 
 // disconnect makes everything that waits for the streamer return.

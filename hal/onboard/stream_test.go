@@ -41,6 +41,21 @@ func TestM13_EveryPictureOfTheStreamerArrivesOnce(t *testing.T) {
 	}
 }
 
+// Some streamers (divinus) know RTP by UDP alone.
+func TestStreamerThatKnowsUDPAlone(t *testing.T) {
+	t.Parallel()
+	f := shoot(t, 4, "slices=4")
+	s := stream(t, "--udp", "/main", f.shown())
+	v := open(t, board(t, s.url("/main")))
+	list := read(t, v, pictures)
+	for i := range list {
+		f.same(t, i, &list[i])
+	}
+	s.kill()
+	_, err := drain(t, v)
+	says(t, err, hal.ErrGone, "main")
+}
+
 func replaced(s, old, by string) string {
 	for i := range len(s) - len(old) {
 		if s[i:i+len(old)] == old {
