@@ -13,22 +13,25 @@
 //   - The first frame of a stream, and the first after a loss, is a key frame
 //     with its parameter sets in front; what they say equals Config.
 //   - Sequence and time rise from frame to frame; all streams, sound included,
-//     stamp by one clock, the monotonic reading of [time.Time].
+//     stamp by one clock, the monotonic reading of [time.Time], with the time of
+//     capture: at most 5 seconds from now.
 //   - Frames are immutable once handed over; a board never reuses their bytes.
 //   - What a stream can't do is adjusted, not refused: Config tells what is true.
 //   - Next returns when its context ends, and when Close is called from another
-//     goroutine meanwhile; a closed stream can be opened again, any number of times.
+//     goroutine meanwhile, or was just before; a closed stream can be opened again,
+//     any number of times.
 //   - A device that fails ends Next with ErrGone or ErrGarbage; opening again
 //     later works once the device is back. A board doesn't retry by itself.
 //   - Close leaves no goroutine, process or file descriptor behind.
 //
 // What a board may rely on, as Camera sees to it:
 //
-//   - Next is called by one goroutine at a time, and never after Close; a stream
-//     is open once at a time; stream names exist; Close is called once.
+//   - Next is called by one goroutine at a time, and not begun after Close (one that
+//     was on its way may still come); a stream is open once at a time, and opened
+//     again only after Close returned; stream names exist; Close is called once.
 //   - Wishes and arguments lie within the ranges that the board itself stated;
 //     zero fields of a wish mean "as the board likes".
-//   - Nothing is called after the board's Close.
+//   - Nothing is begun after the board's Close.
 //   - All other methods may be called from any goroutine, at the same time.
 package hal
 

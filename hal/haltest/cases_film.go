@@ -251,7 +251,7 @@ func (t *take) timeNear() error {
 
 func (t *take) spsTrue() error {
 	if t.sps == nil {
-		return errors.New("no readable SPS in the first frame")
+		return lacks("no SPS was in the first frame")
 	}
 	if w, h := t.sps.Width(), t.sps.Height(); w != t.config.Width || h != t.config.Height {
 		return fmt.Errorf("the SPS says %dx%d, Config %dx%d", w, h, t.config.Width, t.config.Height)

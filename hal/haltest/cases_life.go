@@ -18,6 +18,8 @@ func lifeCases() []Case {
 			"a blocking ioctl or read without a deadline, or a frame taken from a queue and then thrown away", 30 * time.Second, each(cancel)},
 		{"close-while-reading", "Next returns ErrClosed when Close is called from another goroutine meanwhile.",
 			"Close waits for the reader, which waits for the device", 30 * time.Second, each(closeWhileReading)},
+		{"next-after-close", "A Next that was on its way when Close was called, and comes after it, returns ErrClosed.",
+			"the closed device is used: a crash, or what another opened meanwhile", 30 * time.Second, each(nextAfterClose)},
 		{"start-stop", "A closed stream can be opened again, any number of times; each time it begins with a key frame, and its times go on.",
 			"buffers that are not given back, so that the second or third start fails, or an old frame that is left in a queue", 60 * time.Second, each(startStop)},
 		{"close-unread", "A stream that nobody reads can be closed.",
@@ -109,6 +111,22 @@ func closeWhileReading(ctx context.Context, o *opened, info hal.StreamInfo) erro
 	return err
 }
 
+func nextAfterClose(ctx context.Context, o *opened, info hal.StreamInfo) error {
+	r, _, err := stream(ctx, o, info, hal.VideoConfig{})
+	if err != nil {
+		return err
+	}
+	if err := start(r.Close).wait(closeWithin); err != nil {
+		return err
+	}
+	var ended error
+	err = start(func() error { _, ended = r.Next(ctx); return nil }).wait(soon)
+	if err == nil && !errors.Is(ended, hal.ErrClosed) {
+		err = fmt.Errorf("Next returned %v, want ErrClosed", ended)
+	}
+	return err
+}
+
 // startStopLasts bounds the time for boards that take long to start; 3 starts
 // there are at least.
 const startStopLasts = 4 * time.Second
@@ -182,6 +200,10 @@ func whileReading(ctx context.Context, o *opened, info hal.StreamInfo) error {
 		}
 		return nil
 	})
+	if err := read.running(20 * time.Millisecond); err != nil {
+		stop()
+		return err
+	}
 	asked := start(func() error {
 		for range 20 {
 			r.Config()
@@ -189,7 +211,7 @@ func whileReading(ctx context.Context, o *opened, info hal.StreamInfo) error {
 			o.board.Streams()
 		}
 		return nil
-	}).wait(soon)
+	}).wait(soon / 5)
 	stop()
 	err = read.wait(soon)
 	switch {

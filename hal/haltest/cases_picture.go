@@ -187,7 +187,13 @@ func motion(ctx context.Context, s *subject) error {
 func waits(ctx context.Context, next func(context.Context) (time.Time, error)) error {
 	short, stop := context.WithTimeout(ctx, 300*time.Millisecond)
 	defer stop()
-	for {
+	for late := 0; ; {
+		if short.Err() != nil {
+			late++
+		}
+		if late > 5 {
+			return errors.New("it goes on although its context ended")
+		}
 		var at time.Time
 		err := start(func() (err error) { at, err = next(short); return err }).wait(300*time.Millisecond + soon)
 		switch age := time.Since(at); {

@@ -282,8 +282,10 @@ func speakerClose(ctx context.Context, s *subject) error {
 	}
 	var ended error
 	write := start(func() error {
-		for ended == nil {
-			ended = p.Write(ctx, t.frame())
+		for range 10 * time.Second / toneFrame {
+			if ended = p.Write(ctx, t.frame()); ended != nil {
+				break
+			}
 		}
 		return nil
 	})

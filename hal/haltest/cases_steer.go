@@ -39,7 +39,7 @@ func adjusts(ctx context.Context, o *opened, info hal.StreamInfo) error {
 	sps, is := spsOf(&au), r.Config()
 	switch {
 	case sps == nil:
-		return errors.New("no readable SPS in the first frame")
+		return lacks("no SPS was in the first frame")
 	case sps.Width() != is.Width || sps.Height() != is.Height:
 		return fmt.Errorf("with a wish for %dx%d Config says %dx%d, the SPS %dx%d", want.Width, want.Height, is.Width, is.Height, sps.Width(), sps.Height())
 	}
@@ -171,19 +171,35 @@ func other(v int, r hal.Range) int {
 func tuneConfig(ctx context.Context, s *subject) error {
 	return tuned(ctx, s, canAny, func(ctx context.Context, r *reader, t hal.EncoderTuner) error {
 		for _, patch := range patches(r) {
-			want := r.Config().With(patch)
+			before := r.Config()
+			want := before.With(patch)
 			got, err := t.Tune(r.info.Name, patch)
 			switch {
 			case err != nil:
 				return err
 			case got != r.Config():
 				return fmt.Errorf("Tune returned %+v, Config says %+v", got, r.Config())
-			case got != want:
+			case !towards(got, want, before):
 				return fmt.Errorf("after a patch of %+v it is %+v, want %+v", patch, got, want)
 			}
 		}
 		return nil
 	})
+}
+
+// towards tells whether what was wished changed to it, or to something nearer
+// that the device can do (rates go by steps), and nothing else did.
+func towards(got, want, before hal.VideoConfig) bool {
+	for _, f := range [][3]int{
+		{got.Width, want.Width, before.Width}, {got.Height, want.Height, before.Height},
+		{got.FPS, want.FPS, before.FPS}, {got.GOP, want.GOP, before.GOP}, {got.Bitrate, want.Bitrate, before.Bitrate},
+	} {
+		is, wish, was := f[0], f[1], f[2]
+		if is != wish && max(is-wish, wish-is) >= max(was-wish, wish-was) {
+			return false
+		}
+	}
+	return true
 }
 
 // patches change one field each.
@@ -205,7 +221,8 @@ const settle = 500 * time.Millisecond
 func tuneFPS(ctx context.Context, s *subject) error {
 	return tuned(ctx, s, canFPS, func(ctx context.Context, r *reader, t hal.EncoderTuner) error {
 		want := other(r.Config().FPS, r.info.FPS)
-		if _, err := t.Tune(r.info.Name, hal.VideoConfig{FPS: want}); err != nil {
+		is, err := t.Tune(r.info.Name, hal.VideoConfig{FPS: want})
+		if err != nil {
 			return err
 		}
 		if _, err := r.shoot(ctx, settle); err != nil {
@@ -215,7 +232,7 @@ func tuneFPS(ctx context.Context, s *subject) error {
 		if err != nil {
 			return err
 		}
-		return fpsOf(shots, want)
+		return fpsOf(shots, is.FPS) // tune-config has looked at what was made of the wish
 	})
 }
 

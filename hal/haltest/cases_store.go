@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"time"
 
 	"iid2secure.nl/camagent/hal"
@@ -45,15 +46,9 @@ func firmwareSlots(ctx context.Context, s *subject) error {
 	if err != nil {
 		return err
 	}
-	_, err = slotsOf(f)
-	return err
-}
-
-// slotsOf lists the slots, looked at.
-func slotsOf(f hal.Firmware) ([]hal.Slot, error) {
 	list, err := f.Slots()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	active, next, names := 0, 0, []string(nil)
 	for _, s := range list {
@@ -65,16 +60,16 @@ func slotsOf(f hal.Firmware) ([]hal.Slot, error) {
 			next++
 		}
 		if s.Size <= 0 {
-			return nil, fmt.Errorf("slot %s can hold %d bytes", s.Name, s.Size)
+			return fmt.Errorf("slot %s can hold %d bytes", s.Name, s.Size)
 		}
 	}
 	switch err := unique("slot", names); {
 	case err != nil:
-		return nil, err
+		return err
 	case len(list) < 2 || active != 1 || next != 1:
-		return nil, fmt.Errorf("of %d slots %d run and %d boot next, want 2 slots at least, 1 and 1", len(list), active, next)
+		return fmt.Errorf("of %d slots %d run and %d boot next, want 2 slots at least, 1 and 1", len(list), active, next)
 	}
-	return list, nil
+	return nil
 }
 
 func firmwareWrite(ctx context.Context, s *subject) error {
@@ -85,13 +80,13 @@ func firmwareWrite(ctx context.Context, s *subject) error {
 	if !s.Destructive {
 		return lacks("left out: it would overwrite a slot")
 	}
-	list, err := slotsOf(f)
+	list, err := f.Slots()
 	if err != nil {
 		return err
 	}
-	i := 0
-	for list[i].Active {
-		i++
+	i := slices.IndexFunc(list, func(s hal.Slot) bool { return !s.Active })
+	if i < 0 {
+		return lacks("all its slots run")
 	}
 	spare := list[i].Name
 	ended, cancel := context.WithCancel(ctx)
@@ -106,7 +101,7 @@ func firmwareWrite(ctx context.Context, s *subject) error {
 	if err := f.BootNext(spare); err != nil {
 		return err
 	}
-	if list, err = slotsOf(f); err != nil {
+	if list, err = f.Slots(); err != nil {
 		return err
 	}
 	if !list[i].Next || list[i].Active {

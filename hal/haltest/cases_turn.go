@@ -73,18 +73,18 @@ func position(_ context.Context, p hal.PTZ) error {
 
 // aside is a position at some distance from at, in all axes that move.
 func aside(p hal.PTZ, at hal.Position) hal.Position {
-	step := func(moves bool, v float64) float64 {
+	step := func(moves bool, v, by float64) float64 {
 		switch {
 		case !moves:
 			return 0
 		case v > 0.5:
-			return v - 0.2
+			return v - by
 		}
-		return v + 0.2
+		return v + by
 	}
 	pan, tilt, zoom := p.Axes()
 	// Different in each axis, so that mixed up ones are seen.
-	return hal.Position{Pan: step(pan, at.Pan), Tilt: step(tilt, at.Tilt) * 0.9, Zoom: step(zoom, at.Zoom) * 0.8}
+	return hal.Position{Pan: step(pan, at.Pan, 0.25), Tilt: step(tilt, at.Tilt, 0.15), Zoom: step(zoom, at.Zoom, 0.2)}
 }
 
 // arrives waits until the camera looks at to.

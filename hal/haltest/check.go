@@ -25,7 +25,7 @@ func Check(tb TB, s Subject) Report {
 		}
 	}
 	if !r.OK && r.Count(Failed) == 0 {
-		tb.Errorf("%s: %d cases ok and none failed before the end of the test's context", s.Name, r.Count(Passed))
+		tb.Errorf("%s: none of %d cases failed, but %d passed: all were not applicable, or the test's context ended", s.Name, len(r.Results), r.Count(Passed))
 	}
 	return r
 }

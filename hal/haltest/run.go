@@ -18,15 +18,16 @@ func Run(ctx context.Context, s Subject) Report {
 	r := Report{Subject: s.Name}
 	run := &subject{Subject: s}
 	// Goroutines inherit labels: so the board's are told from all others.
-	pprof.Do(ctx, pprof.Labels(label, run.id()), func(ctx context.Context) { run.all(ctx, &r) })
+	pprof.Do(ctx, pprof.Labels(label, run.id()), func(ctx context.Context) { r.Results = run.all(ctx) })
+	r.Info, r.Streams = run.info, run.streams
 	r.Took = time.Since(begin)
 	r.OK = ctx.Err() == nil && r.Count(Failed) == 0 && r.Count(Passed) > 0
 	return r
 }
 
-func (s *subject) all(ctx context.Context, r *Report) {
+func (s *subject) all(ctx context.Context) (results []Result) {
 	s.before = s.left()
-	var broken error
+	defer s.close()
 	for _, c := range Cases() {
 		if len(s.Only) > 0 && !slices.Contains(s.Only, c.Name) {
 			continue
@@ -34,18 +35,12 @@ func (s *subject) all(ctx context.Context, r *Report) {
 		if ctx.Err() != nil {
 			break
 		}
-		if broken != nil {
+		if len(results) > 0 && !s.opened() {
 			c.run = func(context.Context, *subject) error { return lacks("the board can't be opened") }
 		}
-		one := s.one(ctx, &c)
-		r.Results = append(r.Results, one)
-		if s.now != nil {
-			r.Info, r.Streams = s.now.board.Info(), s.now.board.Streams()
-		} else if r.Streams == nil && one.Outcome == Failed {
-			broken = errors.New(one.Reason)
-		}
+		results = append(results, s.one(ctx, &c))
 	}
-	_ = s.close()
+	return results
 }
 
 // one runs one case. After a failure the board is closed: the next one gets it anew.

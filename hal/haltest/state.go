@@ -22,6 +22,9 @@ type subject struct {
 	mu   sync.Mutex // a case that hangs goes on beside the next one
 	now  *opened    // nil: no board is open
 	film *film
+	// Of the board that was opened last.
+	info    hal.Info
+	streams []hal.StreamInfo
 }
 
 // opened is a board with its parts, all open.
@@ -43,10 +46,18 @@ func (s *subject) board(ctx context.Context) (*opened, error) {
 		return nil, fmt.Errorf("opening the board: %w", err)
 	}
 	now = &opened{board: board, parts: append(append([]any(nil), parts...), board)}
+	info, streams := board.Info(), board.Streams()
 	s.mu.Lock()
-	s.now = now
+	s.now, s.info, s.streams = now, info, streams
 	s.mu.Unlock()
 	return now, nil
+}
+
+// opened tells whether a board was ever opened.
+func (s *subject) opened() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.info != hal.Info{} || s.streams != nil
 }
 
 // close closes the board that is open, if there is one.
