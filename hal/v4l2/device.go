@@ -55,10 +55,10 @@ func openDevice(sys system, path string) (*device, error) {
 	var c capability
 	if err := d.ioctl(calls.querycap, unsafe.Pointer(&c)); err != nil {
 		_ = d.close()
-		if gone(err) {
+		if kernel.Gone(err) {
 			return nil, fmt.Errorf("%s: %w", path, hal.ErrGone)
 		}
-		return nil, fmt.Errorf("device %s: %w: is %s, want a video device such as /dev/video0", path, hal.ErrArgument, fileKind(path))
+		return nil, fmt.Errorf("device %s: %w: is %s, want a video device such as /dev/video0", path, hal.ErrArgument, kernel.FileKind(path))
 	}
 	d.driver, d.card, d.caps = kernel.Text(c.Driver[:]), kernel.Text(c.Card[:]), c.Caps
 	if c.Caps&capDeviceCaps != 0 {
@@ -78,7 +78,7 @@ func (d *device) fail(doing string, err error) error {
 	switch {
 	case errors.Is(err, unix.EBUSY):
 		return fmt.Errorf("%s is %w by another program: stop it (\"fuser -v %s\" names it)", d.path, hal.ErrBusy, d.path)
-	case gone(err):
+	case kernel.Gone(err):
 		return fmt.Errorf("%w: %s (%s): %s: %w", hal.ErrGone, d.path, d.card, doing, err)
 	case errors.Is(err, unix.ENOSPC):
 		return fmt.Errorf("%s: %s: %w: not enough USB bandwidth: plug the camera into another bus, or wish a smaller picture", d.path, doing, err)
@@ -86,27 +86,17 @@ func (d *device) fail(doing string, err error) error {
 	return fmt.Errorf("%s (%s): %s: %w", d.path, d.card, doing, err)
 }
 
-// gone tells whether an error is that of a device that was pulled.
-func gone(err error) bool {
-	for _, e := range []error{unix.ENODEV, unix.ENXIO, unix.EIO, unix.ESHUTDOWN, unix.EPROTO} {
-		if errors.Is(err, e) {
-			return true
-		}
-	}
-	return false
-}
-
 func openError(path string, err error) error {
 	switch {
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR):
 		return fmt.Errorf("%w: %s: want a video device (\"ls -l /dev/v4l/by-id/\" lists the cameras)", hal.ErrNotFound, path)
 	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
-		return fmt.Errorf("%s: %w: run camagent as a member of group %s", path, os.ErrPermission, groupOf(path))
+		return fmt.Errorf("%s: %w: run camagent as a member of group %s", path, os.ErrPermission, kernel.GroupOf(path))
 	case errors.Is(err, unix.EBUSY):
 		return fmt.Errorf("%s is %w by another program: stop it (\"fuser -v %s\" names it)", path, hal.ErrBusy, path)
 	case errors.Is(err, unix.EISDIR):
 		return fmt.Errorf("device %s: %w: is a folder, want a video device such as /dev/video0", path, hal.ErrArgument)
-	case gone(err):
+	case kernel.Gone(err):
 		return fmt.Errorf("%w: %s: %w", hal.ErrGone, path, err)
 	}
 	return fmt.Errorf("opening %s: %w", path, err)

@@ -1,19 +1,22 @@
-package v4l2
+package kernel
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"os/user"
 	"strconv"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
-// groupOf names the group that may use a file.
-func groupOf(path string) string {
+// GroupOf names the group that may use a file, quoted.
+func GroupOf(path string) string {
 	var st syscall.Stat_t
 	if err := syscall.Stat(path, &st); err != nil {
-		return `"video"`
+		return "unknown"
 	}
 	id := strconv.Itoa(int(st.Gid))
 	if g, err := user.LookupGroupId(id); err == nil {
@@ -22,8 +25,8 @@ func groupOf(path string) string {
 	return id
 }
 
-// fileKind says in words what a path leads to.
-func fileKind(path string) string {
+// FileKind says in words what a path leads to.
+func FileKind(path string) string {
 	fi, err := os.Stat(path)
 	switch {
 	case err != nil:
@@ -36,4 +39,14 @@ func fileKind(path string) string {
 		return "a device of another kind"
 	}
 	return "a " + fi.Mode().Type().String() + " file"
+}
+
+// Gone tells whether an error is that of a device that was pulled.
+func Gone(err error) bool {
+	for _, e := range []error{unix.ENODEV, unix.ENXIO, unix.EIO, unix.ESHUTDOWN, unix.EPROTO} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
 }
