@@ -76,11 +76,17 @@ func (s *lineSource) events(now time.Time) (list []hal.ButtonEvent, err error) {
 	for _, e := range edges {
 		s.debounce.edge(e.Time)
 	}
-	level, err := s.line.Get() // an edge may have been lost
-	if err == nil && s.debounce.settle(level, now) {
+	level, err := s.line.Get()
+	if err != nil {
+		return nil, err
+	}
+	if _, pending := s.debounce.due(); !pending && level != s.debounce.state {
+		s.debounce.edge(now) // one that was lost
+	}
+	if s.debounce.settle(level, now) {
 		list = append(list, hal.ButtonEvent{Button: s.name, Pressed: level, Time: s.debounce.first})
 	}
-	return list, err
+	return list, nil
 }
 
 // told makes events of edges that the kernel debounced.

@@ -18,6 +18,7 @@ type lineClass struct {
 	dir    string
 	fd     int // of its value
 	irq    bool
+	last   bool         // level that edges told
 	export func() error // takes the export back, if it was ours
 }
 
@@ -124,7 +125,7 @@ func (l *lineClass) prepare(w wish) error {
 	if w.output {
 		return l.set(w.initial)
 	}
-	_, err = l.get() // takes the edge of before
+	l.last, err = l.get() // takes the edge of before
 	return err
 }
 
@@ -165,10 +166,14 @@ func (l *lineClass) poll() (int, int16) {
 	return l.fd, unix.POLLPRI | unix.POLLERR
 }
 
-// edges gives the present level: sysfs keeps no history.
+// edges compares the level with the last one: sysfs keeps no history.
 func (l *lineClass) edges() ([]Edge, error) {
 	active, err := l.get()
-	return []Edge{{active, time.Now()}}, err
+	if err != nil || active == l.last {
+		return nil, err
+	}
+	l.last = active
+	return []Edge{{active, time.Now()}}, nil
 }
 
 func (l *lineClass) debounces() bool { return false }

@@ -254,6 +254,15 @@ func TestM13_SysfsEdges(t *testing.T) {
 	if fd, events := l.Poll(); fd < 0 || events&unix.POLLPRI == 0 || s.file(t, "gpio37/edge") != "both" || l.Debounced() {
 		t.Error(fd, events, s.file(t, "gpio37/edge"), l.Debounced())
 	}
+	for _, want := range []int{0, 1, 0} {
+		list, err := l.Read()
+		if err != nil || len(list) != want {
+			t.Errorf("%d edges, %v; want %d", len(list), err, want)
+		}
+		if err := os.WriteFile(filepath.Join(s.class(), "gpio37/value"), []byte("1\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if err := os.Remove(filepath.Join(s.class(), "gpio37/edge")); err != nil {
 		t.Fatal(err)
 	}
