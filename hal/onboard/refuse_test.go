@@ -42,15 +42,19 @@ func TestR5_WrongStreamIsOneClearLine(t *testing.T) {
 	openFails(t, board(t, s.url("/user=a_password="+secret)), hal.ErrNotFound, "[redacted]")
 }
 
-func TestPasswordsByDigest(t *testing.T) {
+// Streamers that check passwords against the system's accounts (majestic) know
+// only their sums, and ask for them by Basic.
+func TestPasswordsByDigestAndBasic(t *testing.T) {
 	t.Parallel()
 	f := shoot(t, 4, "slices=1")
-	s := stream(t, "--user", "viewer", "--password", secret, "/main", f.shown())
-	au := read(t, open(t, board(t, s.url("/main"), with("viewer", secret))), 1)[0]
-	f.same(t, 0, &au)
-	openFails(t, board(t, s.url("/main")), fs.ErrPermission, "asks for a user and a password")
-	openFails(t, board(t, s.url("/main"), with("viewer", secret+"!")), fs.ErrPermission, "refuses the configured user and password")
-	openFails(t, board(t, s.url("/main"), with("viewer2", secret)), fs.ErrPermission, "refuses")
+	for _, args := range [][]string{nil, {"--basic"}} {
+		s := stream(t, append(args, "--user", "viewer", "--password", secret, "/main", f.shown())...)
+		au := read(t, open(t, board(t, s.url("/main"), with("viewer", secret))), 1)[0]
+		f.same(t, 0, &au)
+		openFails(t, board(t, s.url("/main")), fs.ErrPermission, "asks for a user and a password")
+		openFails(t, board(t, s.url("/main"), with("viewer", secret+"!")), fs.ErrPermission, "refuses the configured user and password")
+		openFails(t, board(t, s.url("/main"), with("viewer2", secret)), fs.ErrPermission, "refuses")
+	}
 }
 
 func TestPicturesOutOfOrderAreRefused(t *testing.T) {

@@ -2,12 +2,13 @@
  * gstserver: GStreamer's RTSP server on a loopback port, for the tests of
  * hal/onboard.
  *
- *   gstserver [--port N] [--user NAME --password WORD] [--udp] PATH PIPELINE ...
+ *   gstserver [--port N] [--user NAME --password WORD [--basic]] [--udp] PATH PIPELINE ...
  *
  * Each PIPELINE, in the words of gst-launch with payloaders named pay0, pay1 …,
  * is served at its PATH, from its beginning to every client. The port goes to
- * standard output, on a line. With a user, clients need it, by Digest. It ends
- * when standard input does, so that it doesn't outlive who started it.
+ * standard output, on a line. With a user, clients need it, by Digest or by
+ * Basic. It ends when standard input does, so that it doesn't outlive who
+ * started it.
  *
  * Build: cc gstserver.c -o gstserver $(pkg-config --cflags --libs gstreamer-rtsp-server-1.0)
  */
@@ -18,12 +19,13 @@
 #define ROLE "viewer"
 
 static char *port = "0", *user, *password;
-static gboolean udp;
+static gboolean basic, udp;
 
 static GOptionEntry options[] = {
 	{"port", 0, 0, G_OPTION_ARG_STRING, &port, "port, 0: any", "N"},
 	{"user", 0, 0, G_OPTION_ARG_STRING, &user, "who may look", "NAME"},
 	{"password", 0, 0, G_OPTION_ARG_STRING, &password, "by which word", "WORD"},
+	{"basic", 0, 0, G_OPTION_ARG_NONE, &basic, "ask for it by Basic", NULL},
 	{"udp", 0, 0, G_OPTION_ARG_NONE, &udp, "no RTP by TCP", NULL},
 	{NULL},
 };
@@ -33,8 +35,16 @@ static void ask(GstRTSPServer *server)
 	GstRTSPAuth *auth = gst_rtsp_auth_new();
 	GstRTSPToken *token = gst_rtsp_token_new(GST_RTSP_TOKEN_MEDIA_FACTORY_ROLE, G_TYPE_STRING, ROLE, NULL);
 
-	gst_rtsp_auth_set_supported_methods(auth, GST_RTSP_AUTH_DIGEST);
-	gst_rtsp_auth_add_digest(auth, user, password, token);
+	if (basic) {
+		char *word = gst_rtsp_auth_make_basic(user, password);
+
+		gst_rtsp_auth_set_supported_methods(auth, GST_RTSP_AUTH_BASIC);
+		gst_rtsp_auth_add_basic(auth, word, token);
+		g_free(word);
+	} else {
+		gst_rtsp_auth_set_supported_methods(auth, GST_RTSP_AUTH_DIGEST);
+		gst_rtsp_auth_add_digest(auth, user, password, token);
+	}
 	gst_rtsp_token_unref(token);
 	gst_rtsp_server_set_auth(server, auth);
 	g_object_unref(auth);
