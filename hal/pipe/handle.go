@@ -161,7 +161,7 @@ func (s *session) ended(f []string) error {
 	if len(f) == 0 {
 		return broken(`event "ended" without a name`)
 	}
-	why := fmt.Errorf("%w: %s: %s", hal.ErrGone, s.name, strings.Join(f[1:], " "))
+	why := fmt.Errorf("%w: %s: %s", hal.ErrGone, s.name, oneLine([]byte(strings.Join(f[1:], " "))))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch i := slices.IndexFunc(s.hello.Streams, func(i hal.StreamInfo) bool { return i.Name == f[0] }); {

@@ -38,20 +38,17 @@ func handling(t testing.TB, greeting string) *session {
 // more memory than is bounded.
 func FuzzSidecar(f *testing.F) {
 	units := film()
-	var whole []byte
+	add := func(m message) { f.Add(m.kind, m.detail, m.number, m.stamp, m.body, m.append(nil)) }
 	for _, m := range []message{
 		{kind: msgVideo, body: units[0]}, {kind: msgVideo, detail: 1, number: 2, body: units[0]}, {kind: msgVideo, stamp: now(), body: units[1]},
 		{kind: msgSound, body: make([]byte, 160)}, {kind: msgEvent, body: []byte("button bell 1")}, {kind: msgEvent, body: []byte("ended sub x")},
 		{kind: msgReply, number: 1, body: []byte("640 360 25 50 0")}, {kind: msgReply, number: 2, detail: replyFailed, body: []byte("no\n")},
 		{kind: 99, body: []byte("?")},
 	} {
-		b := m.append(nil)
-		f.Add(b)
-		whole = append(whole, b...)
+		add(m)
 	}
-	f.Add(whole)
-	f.Add([]byte("\xff\xff\xff\xff\x02\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"))
-	f.Fuzz(func(t *testing.T, b []byte) {
+	f.Add(uint8(msgVideo), uint8(0), uint16(0), uint64(0), []byte{}, []byte("\xff\xff\xff\xff\x02\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"))
+	f.Fuzz(func(t *testing.T, kind, detail uint8, number uint16, stamp uint64, body, rest []byte) {
 		s := handling(t, simpleHello)
 		lanes := append([]*lane(nil), s.lanes...)
 		for range 2 {
@@ -60,6 +57,9 @@ func FuzzSidecar(f *testing.F) {
 				t.Fatal(err)
 			}
 		}
+		key := message{kind: msgVideo, body: units[0]}
+		m := message{kind: kind, detail: detail, number: number, stamp: stamp, body: body}
+		b := append(m.append(m.append(key.append(nil))), rest...)
 		r := &reader{from: bytes.NewReader(b)}
 		if err := s.consume(r); err == nil {
 			t.Fatal("no end")
