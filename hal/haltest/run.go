@@ -28,6 +28,11 @@ func Run(ctx context.Context, s Subject) Report {
 func (s *subject) all(ctx context.Context) (results []Result) {
 	s.before = s.left()
 	defer s.close()
+	for _, name := range s.Only {
+		if !slices.ContainsFunc(Cases(), func(c Case) bool { return c.Name == name }) {
+			return []Result{{Case: Case{Name: name}, Outcome: Failed, Reason: "there is no such case"}}
+		}
+	}
 	for _, c := range Cases() {
 		if len(s.Only) > 0 && !slices.Contains(s.Only, c.Name) {
 			continue

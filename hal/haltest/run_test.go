@@ -254,8 +254,13 @@ func TestM13_CheckFailsTheTest(t *testing.T) {
 	}
 	// Nothing that applies is no pass.
 	tb = &fakeTB{T: t}
-	haltest.Check(tb, haltest.Subject{Shared: true, Only: []string{"no such case"}, Open: open})
+	haltest.Check(tb, haltest.Subject{Shared: true, Only: []string{"grab"}, Open: open})
 	if len(tb.errors) != 1 {
+		t.Errorf("%q", tb.errors)
+	}
+	tb = &fakeTB{T: t}
+	haltest.Check(tb, haltest.Subject{Shared: true, Only: []string{"leds", "no-such"}, Open: open})
+	if len(tb.errors) != 1 || !strings.Contains(tb.errors[0], "no-such: there is no such case") {
 		t.Errorf("%q", tb.errors)
 	}
 }
