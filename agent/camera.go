@@ -203,7 +203,7 @@ func (c *camera) snapshot(ctx context.Context) (jpeg []byte, err error) {
 // Waits between attempts to open a failed device.
 const (
 	minReopen = 200 * time.Millisecond
-	maxReopen = 30 * time.Second
+	maxReopen = 10 * time.Second
 )
 
 // pump keeps one stream running while the camera is bound: it opens it, moves

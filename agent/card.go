@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"time"
 
@@ -14,7 +15,7 @@ import (
 // nothing: live goes on, the owner is told, and it is tried again. R7.
 func (a *Agent) openCard() error {
 	dir := a.cfg.Card.Dir
-	a.card = spool.New(dir, spool.Config{MaxBytes: int64(a.cfg.Card.LimitMB) << 20, Log: a.log.Named("card")})
+	a.card = spool.New(dir, spool.Config{MaxBytes: int64(a.cfg.Card.LimitMB) << 20, RequireMount: a.cfg.Card.RequireMount, Log: a.log.Named("card")})
 	a.clips = &clipStore{id: a.id, binding: a.binding, card: a.card, chains: a.chains, health: a.health,
 		boot: cloud.Token(8), lane: spool.Routine}
 	os.MkdirAll(dir, 0o700) // what hinders it, Attach tells
@@ -34,17 +35,27 @@ const cardEvery = 3 * time.Second
 func (a *Agent) watchCard(ctx context.Context) error {
 	t := time.NewTicker(cardEvery)
 	defer t.Stop()
-	for {
+	for held := a.card.Stats().Err == nil; ; {
 		select {
 		case <-t.C:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		err := a.card.Attach()
-		if err == nil {
-			err = a.card.Stats().Err
-		}
+		err := a.lookAtCard(held)
+		held = err == nil
 		a.health.report("card", err)
 		a.uploadStats()
 	}
+}
+
+// lookAtCard takes hold of the card. One that was held and is gone is told for a
+// moment before an empty folder may take its place.
+func (a *Agent) lookAtCard(held bool) error {
+	if _, err := os.Stat(a.cfg.Card.Dir); err != nil && held {
+		return fmt.Errorf("the card is gone: %w", err)
+	}
+	if err := a.card.Attach(); err != nil {
+		return err
+	}
+	return a.card.Stats().Err
 }

@@ -68,6 +68,28 @@ func TestR7_MissingCardIsAConditionAndItIsTakenWhenItComes(t *testing.T) {
 	require.NoError(t, err)
 }
 
+func TestR7_CardThatIsPulledIsTold(t *testing.T) {
+	t.Parallel()
+	cfg := testConfig(t)
+	a := testAgent(t, cfg)
+	defer a.close()
+	require.NoError(t, a.lookAtCard(true))
+	require.NoError(t, os.Rename(cfg.Card.Dir, cfg.Card.Dir+".pulled"))
+	require.ErrorContains(t, a.lookAtCard(true), "the card is gone")
+	require.NoDirExists(t, cfg.Card.Dir, "an empty folder took its place, and nobody was told")
+	require.NoError(t, os.Rename(cfg.Card.Dir+".pulled", cfg.Card.Dir))
+	require.NoError(t, a.lookAtCard(false))
+}
+
+func TestR7_CardThatMustBeMounted(t *testing.T) {
+	t.Parallel()
+	cfg := testConfig(t)
+	cfg.Card.RequireMount = true
+	a := testAgent(t, cfg)
+	defer a.close()
+	require.ErrorContains(t, a.lookAtCard(false), "nothing is mounted there")
+}
+
 // smallCard is a clip being written to a card of limit bytes.
 func smallCard(t *testing.T, limit int64) (*clipStore, *clipSink) {
 	t.Helper()

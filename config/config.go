@@ -57,6 +57,8 @@ type Record struct {
 type Card struct {
 	Dir     string `mapstructure:"dir" help:"folder of sealed clips that wait for upload"`
 	LimitMB int    `mapstructure:"limit_mb" help:"what sealed clips may take of the card, MB"`
+	// RequireMount keeps clips off the system's own flash while no card is mounted.
+	RequireMount bool `mapstructure:"require_mount" help:"use the folder only while a file system of its own is mounted there"`
 }
 
 // Cloud says where broker and storage are; an empty broker means none.

@@ -107,8 +107,14 @@ func checkCard(cfg config.Card) (string, error) {
 		return "", fmt.Errorf("%s: %d MB free, want at least %d", cfg.Dir, free/1e6, uint64(minFree)/1e6)
 	}
 	where := "on a file system of its own"
-	if shared, err := sameDevice(cfg.Dir, filepath.Dir(filepath.Dir(cfg.Dir))); err == nil && shared {
-		where = "not a mount of its own"
+	shared, err := sameDevice(cfg.Dir, filepath.Dir(cfg.Dir))
+	switch {
+	case err != nil:
+		return "", err
+	case shared && cfg.RequireMount:
+		return "", fmt.Errorf("%s: nothing is mounted there, and card.require_mount is set", cfg.Dir)
+	case shared:
+		where = "no file system of its own"
 	}
 	return fmt.Sprintf("%s: writable, %d MB free, %s", cfg.Dir, free/1e6, where), nil
 }

@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 
@@ -175,9 +176,28 @@ func (s *Stack) QR(ctx context.Context, format string) (string, error) {
 	return strings.TrimRight(string(out), "\n"), err
 }
 
+// Simulate makes something happen to the simulated camera that runs, and returns
+// the answer.
+func (s *Stack) Simulate(ctx context.Context, action ...string) (string, error) {
+	out, err := exec.CommandContext(ctx, s.program("camagent"), append([]string{"sim", "--config", s.CameraConfig()}, action...)...).CombinedOutput()
+	return strings.TrimSpace(string(out)), err
+}
+
+// Logged tells whether the camera's log has a line that matches pattern.
+func (s *Stack) Logged(pattern string) bool {
+	b, err := os.ReadFile(s.Camera.Log)
+	return err == nil && regexp.MustCompile(pattern).Match(b)
+}
+
+// SignIn makes the cloud known to the owner.
+func (s *Stack) SignIn(ctx context.Context) error {
+	_, err := s.Ctl(ctx, "sign-in", s.info.API, "--roots", s.info.CA)
+	return err
+}
+
 // Pair signs the owner in and binds the camera, unless it is the owner's already.
 func (s *Stack) Pair(ctx context.Context) error {
-	if _, err := s.Ctl(ctx, "sign-in", s.info.API, "--roots", s.info.CA); err != nil {
+	if err := s.SignIn(ctx); err != nil {
 		return err
 	}
 	var list []struct {
