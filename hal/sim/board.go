@@ -36,7 +36,7 @@ type Config struct {
 	// do is adjusted: sizes to even ones from 320x180 to 1920x1088, ranges to
 	// 1–30 fps, 1–300 frames a GOP, and at most 8 Mbit/s.
 	Streams []hal.StreamInfo
-	// Title is written into the picture: capitals, digits and some signs.
+	// Title is written into the picture, in capitals, as much of it as fits.
 	Title string
 	// Seed varies grain and background noise.
 	Seed uint64

@@ -24,8 +24,8 @@ const (
 
 // Answers begin with one of these.
 const (
-	fine  = "ok"
-	wrong = "error: "
+	saidOK    = "ok"
+	saidError = "error: "
 )
 
 // ServeControl lets actions be triggered in a running board, by [Ask], until ctx
@@ -78,7 +78,7 @@ func (b *Board) talk(ctx context.Context, c net.Conn) {
 		answer := ""
 		switch {
 		case errors.Is(err, bufio.ErrBufferFull):
-			answer = fmt.Sprintf("%sa request has at most %d bytes", wrong, maxRequest)
+			answer = fmt.Sprintf("%sa request has at most %d bytes", saidError, maxRequest)
 		case err != nil:
 			return
 		default:
@@ -96,18 +96,18 @@ func (b *Board) answer(line string) string {
 	if len(words) == 1 && words[0] == "state" {
 		s, err := json.Marshal(b.State())
 		if err != nil {
-			return wrong + err.Error()
+			return saidError + err.Error()
 		}
-		return fine + " " + string(s)
+		return saidOK + " " + string(s)
 	}
 	e, err := parseLine(words)
 	if err == nil {
 		err = b.act(e)
 	}
 	if err != nil {
-		return wrong + strings.ReplaceAll(err.Error(), "\n", "; ")
+		return saidError + strings.ReplaceAll(err.Error(), "\n", "; ")
 	}
-	return fine
+	return saidOK
 }
 
 // parseLine makes an event of a control line: an action, its value, and more as
@@ -156,7 +156,10 @@ func (b *Board) act(e event) error {
 	close(b.changed)
 	b.changed = make(chan struct{})
 	b.advance(now)
-	return b.card.err
+	if e.kind == pullCard {
+		return b.card.err
+	}
+	return nil
 }
 
 // Ask sends one request to the board behind a control socket and returns its
@@ -190,10 +193,10 @@ func Ask(ctx context.Context, socketPath string, args []string) (string, error) 
 	if err != nil {
 		return "", fmt.Errorf("control socket %s: %w", socketPath, errors.Join(ctx.Err(), err))
 	}
-	if told, bad := strings.CutPrefix(reply, wrong); bad {
+	if told, bad := strings.CutPrefix(reply, saidError); bad {
 		return "", errors.New(told)
 	}
-	return strings.TrimSpace(strings.TrimPrefix(reply, fine)), nil
+	return strings.TrimSpace(strings.TrimPrefix(reply, saidOK)), nil
 }
 
 // exchange sends a line and reads one.

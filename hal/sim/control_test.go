@@ -144,7 +144,7 @@ func TestS5_TheControlSocketIsBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	in := bufio.NewReader(several)
-	for _, want := range []string{"ok\n", `"light":7`, wrong} {
+	for _, want := range []string{"ok\n", `"light":7`, saidError} {
 		if line, err := in.ReadString('\n'); err != nil || !strings.Contains(line, want) {
 			t.Errorf("%q, %v, want %q", line, err, want)
 		}
@@ -161,7 +161,7 @@ func TestS5_TheControlSocketIsBounded(t *testing.T) {
 		t.Errorf("one talker too many: %d, %v", n, err)
 	}
 	for i := 0; ; i++ {
-		if answer := b.answer("unplug for=10s"); answer != fine {
+		if answer := b.answer("unplug for=10s"); answer != saidOK {
 			if i != maxLive-1 || // light 7 goes on
 				!strings.Contains(answer, "wait until they are over") {
 				t.Errorf("after %d events: %s", i, answer)

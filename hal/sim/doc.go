@@ -1,5 +1,17 @@
 // Package sim is the simulated board: a camera without hardware, for
-// development and tests. It makes live H.264 and sound in pure Go.
+// development and tests. It makes live H.264 and sound in pure Go, and has every
+// capability of package hal, each with an effect that can be seen, heard, or
+// read back: [Board.State], [Board.Heard], [Board.Shown], [Board.SlotImage].
+//
+// # Script
+//
+// What happens before the camera and to its hardware is a script: a scenario
+// file ([LoadScenario]) and what the control socket adds ([Board.ServeControl],
+// [Ask]), both by one table of actions, action.go; docs/simulator.md describes
+// it. All of it is a function of the time since the board's start; what has a
+// memory (day and night, the card) is brought up to date by whoever comes by.
+// Faults keep to hal's rules: unplug is ErrGone, garbage ErrGarbage, in a stall
+// Next blocks.
 //
 // # Time
 //
@@ -22,8 +34,8 @@
 // # Rules
 //
 // Equal Config and equal time give equal bytes. The package must not know
-// anything of the product above hal, and starts no goroutine: all work is done
-// in the caller of Next. A board owns its streams; a stream's Next owns its
+// anything of the product above hal, and starts no goroutine but those that
+// ServeControl joins: all work is done in the caller of Next. A board owns its streams; a stream's Next owns its
 // painter and encoder; what other goroutines ask for (key frames, settings)
 // passes through the stream's lock. The painter's inner loops are not race
 // instrumented, for the reason that internal/h264 gives.

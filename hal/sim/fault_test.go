@@ -151,7 +151,7 @@ func TestR4_UnplugUnblocksAtOnceAndTakesAllWithIt(t *testing.T) {
 		go func() { _, err := v.Next(context.Background()); ended <- err }()
 		synctest.Wait()
 		began := time.Now()
-		if answer := b.answer("unplug for=2s"); answer != fine {
+		if answer := b.answer("unplug for=2s"); answer != saidOK {
 			t.Fatal(answer)
 		}
 		if err := <-ended; !errors.Is(err, hal.ErrGone) || !time.Now().Equal(began) {
@@ -337,7 +337,7 @@ func TestR7_CardThatIsPulledAtTheEndIsPutBack(t *testing.T) {
 	card := filepath.Join(t.TempDir(), "card")
 	newFolder(t, card, "clip")
 	b := New(Config{Card: card})
-	if answer := b.answer("pullcard for=1h"); answer != fine || there(t, card) != "card.pulled/clip" {
+	if answer := b.answer("pullcard for=1h"); answer != saidOK || there(t, card) != "card.pulled/clip" {
 		t.Fatalf("%s: %s", answer, there(t, card))
 	}
 	if err := b.Close(); err != nil || there(t, card) != "card/clip" {
@@ -354,7 +354,7 @@ func TestR7_CardThatIsPulledAtTheEndIsPutBack(t *testing.T) {
 
 func TestR7_CardThatIsNotThereCannotBePulled(t *testing.T) {
 	t.Parallel()
-	if answer := New(Config{}).answer("pullcard"); !strings.HasPrefix(answer, wrong+"pullcard: this board has no card") {
+	if answer := New(Config{}).answer("pullcard"); !strings.HasPrefix(answer, saidError+"pullcard: this board has no card") {
 		t.Errorf("%s", answer)
 	}
 	b := New(Config{Card: filepath.Join(t.TempDir(), "card")})

@@ -29,11 +29,11 @@ func (h *head) at(since time.Duration) hal.Position {
 	case since >= h.until:
 		return h.to
 	}
-	return along3(h.from, h.speed, since-h.began)
+	return after(h.from, h.speed, since-h.began)
 }
 
-// along3 is where a turn at a speed leads in d.
-func along3(p, speed hal.Position, d time.Duration) hal.Position {
+// after is where a turn at a speed leads in d.
+func after(p, speed hal.Position, d time.Duration) hal.Position {
 	s := d.Seconds()
 	return hal.Position{
 		Pan:  min(max(p.Pan+speed.Pan*s, -1), 1),
@@ -45,7 +45,7 @@ func along3(p, speed hal.Position, d time.Duration) hal.Position {
 // turn goes on from here at a speed for a time.
 func (h *head) turn(now time.Duration, speed hal.Position, d time.Duration) {
 	from := h.at(now)
-	*h = head{from: from, to: along3(from, speed, d), speed: speed, began: now, until: now + d}
+	*h = head{from: from, to: after(from, speed, d), speed: speed, began: now, until: now + d}
 }
 
 // moveTo goes straight to p; the longest of the ways at full speed.
@@ -77,7 +77,7 @@ func (b *Board) Position() (p hal.Position, err error) {
 	return p, err
 }
 
-// MoveTo implements [hal.PTZ]: at half of a whole way in 2 s.
+// MoveTo implements [hal.PTZ]; from end to end takes 4 s.
 func (b *Board) MoveTo(p hal.Position) error {
 	return b.at(func(now time.Duration) error {
 		b.head.moveTo(now, p)

@@ -283,7 +283,7 @@ func FuzzControlLine(f *testing.F) {
 	f.Fuzz(func(t *testing.T, line string) {
 		b := New(Config{})
 		answer := b.answer(line)
-		if strings.Contains(answer, "\n") || len(answer) > maxReply || !strings.HasPrefix(answer, fine) && !strings.HasPrefix(answer, wrong) {
+		if strings.Contains(answer, "\n") || len(answer) > maxReply || !strings.HasPrefix(answer, saidOK) && !strings.HasPrefix(answer, saidError) {
 			t.Fatalf("%q: %q", line, answer)
 		}
 		if err := b.Close(); err != nil {

@@ -282,6 +282,34 @@ func TestM1_OverlayTextStandsInItsCorner(t *testing.T) {
 	})
 }
 
+// No view leads outside of a picture, however odd its size.
+func TestM1_EveryViewFitsEverySize(t *testing.T) {
+	t.Parallel()
+	for _, size := range [][2]int{{320, 180}, {332, 200}, {1086, 540}, {320, 1088}, {1920, 180}} {
+		bubble(t, Config{Scenario: script(t, "{walk: left, for: 4s}", "{car: right, for: 4s}")}, func(t *testing.T, b *Board) {
+			var texts []hal.Overlay
+			for _, c := range cornerNames {
+				texts = append(texts, hal.Overlay{Corner: c, Text: strings.Repeat("W", hal.MaxOverlay)})
+			}
+			if err := b.SetOverlay(texts); err != nil {
+				t.Fatal(err)
+			}
+			p := newPainter(b.backdrop(size[0], size[1]), b.title, 1)
+			for i, at := range []hal.Position{{}, {Pan: 1, Tilt: 1}, {Pan: -1, Tilt: -1, Zoom: 1}, {Pan: 1, Tilt: -1, Zoom: 0.3}} {
+				b.head = head{to: at}
+				b.controls[mirror], b.controls[flip] = i&1, i>>1
+				for n := range int64(40) {
+					m := b.moment(1 + tick(n, 10))
+					p.paint(&m, uint32(n), 50)
+					if got, ok := ReadStrip(p.pic.Y, p.pic.Stride(), size[0], size[1]); !ok || got != uint32(n) {
+						t.Fatalf("%v, %+v: the strip reads %d, %v", size, at, got, ok)
+					}
+				}
+			}
+		})
+	}
+}
+
 func TestM1_EveryPrintableCharacterHasItsGlyph(t *testing.T) {
 	t.Parallel()
 	glyphs := map[string]byte{}
