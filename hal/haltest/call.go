@@ -1,6 +1,7 @@
 package haltest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -39,7 +40,10 @@ func panicked(stack string) string {
 	return "place unknown"
 }
 
-var errHangs = errors.New("it hangs")
+var (
+	errHangs   = errors.New("it hangs")
+	errNothing = errors.New("without an error")
+)
 
 // wait returns what came of the call, errHangs if it takes longer than d.
 func (c *call) wait(d time.Duration) error {
@@ -70,7 +74,7 @@ func (c *call) running(d time.Duration) error {
 		return nil
 	}
 	c.done <- err
-	return fmt.Errorf("it returned at once: %w", err)
+	return fmt.Errorf("it ended by itself: %w", cmp.Or(err, errNothing))
 }
 
 // pause waits for d.

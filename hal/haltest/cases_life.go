@@ -78,25 +78,25 @@ func cancel(ctx context.Context, o *opened, info hal.StreamInfo) error {
 
 // silent runs f while a Next is in flight and tells by what that ended.
 func silent(ctx context.Context, r *reader, within time.Duration, f func() error) (ended error, err error) {
-	var last error
 	read := start(func() error {
 		for {
-			if _, last = r.Next(ctx); last != nil {
-				return nil
+			if _, err := r.Next(ctx); err != nil {
+				return err
 			}
 		}
 	})
 	// A frame may just have come, then the next read is in flight.
 	if err := read.running(20 * time.Millisecond); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("Next: %w", err)
 	}
 	if err := start(f).wait(closeWithin); err != nil {
 		return nil, err
 	}
-	if err := read.wait(within); err != nil {
-		return nil, fmt.Errorf("Next: %w", err)
+	ended = read.wait(within)
+	if errors.Is(ended, errHangs) {
+		return nil, fmt.Errorf("Next: %w", ended)
 	}
-	return last, nil
+	return ended, nil
 }
 
 func closeWhileReading(ctx context.Context, o *opened, info hal.StreamInfo) error {

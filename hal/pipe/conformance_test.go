@@ -89,7 +89,7 @@ func TestR4_NothingIsLeft(t *testing.T) {
 		},
 	} {
 		r := haltest.Check(t, haltest.Subject{
-			Name: name, Only: []string{"close-while-reading", "no-goroutine-left", "no-file-left", "no-process-left"},
+			Name: name, Only: []string{"close-unread", "no-goroutine-left", "no-file-left", "no-process-left"},
 			Open: func(ctx context.Context) (hal.Board, []any, error) { b, err := open(ctx); return b, nil, err },
 		})
 		if r.Count(haltest.Passed) < 4 {
