@@ -43,15 +43,19 @@ func openChip(path string) (*chip, error) {
 	if err != nil {
 		return nil, sysfs.Explain(err, path)
 	}
+	c := &chip{path: path, fd: fd}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFCHR {
+		c.close()
+		return nil, fmt.Errorf("%s is not a GPIO chip", path)
+	}
 	var info unix.GPIOChipInfo
 	if err := ioctl(fd, unix.GPIO_GET_CHIPINFO_IOCTL, &info); err != nil {
-		unix.Close(fd)
-		if errors.Is(err, unix.ENOTTY) || errors.Is(err, unix.EINVAL) {
-			return nil, fmt.Errorf("%s is not a GPIO chip", path)
-		}
+		c.close()
 		return nil, sysfs.Explain(err, path)
 	}
-	return &chip{path, text(info.Label[:]), int(info.Lines), fd}, nil
+	c.label, c.lines = text(info.Label[:]), int(info.Lines)
+	return c, nil
 }
 
 func (c *chip) close() { _ = unix.Close(c.fd) }
@@ -66,39 +70,38 @@ func (s System) find(line Spec) (*chip, int, error) {
 		}
 		return c, line.Offset, err
 	}
-	var found *chip
-	var at int
+	return s.findName(line.Name)
+}
+
+// findName looks through all chips: a name that two lines have is refused.
+func (s System) findName(name string) (*chip, int, error) {
+	type place struct {
+		path   string
+		offset int
+	}
+	var found []place
 	for _, path := range s.chips() {
 		c, err := openChip(path)
 		if err != nil {
-			return nil, 0, errors.Join(err, found.drop())
+			return nil, 0, err
 		}
 		for offset := range c.lines {
-			if i, err := c.info(offset); err != nil || i.name != line.Name {
-				continue
+			if i, err := c.info(offset); err == nil && i.name == name {
+				found = append(found, place{path, offset})
 			}
-			if found != nil {
-				c.close()
-				return nil, 0, errors.Join(fmt.Errorf("lines %s:%d and %s:%d both have this name, want chip and line",
-					filepath.Base(found.path), at, filepath.Base(path), offset), found.drop())
-			}
-			found, at = c, offset
 		}
-		if found != c {
-			c.close()
-		}
-	}
-	if found == nil {
-		return nil, 0, fmt.Errorf("%w: no line of %s has this name", hal.ErrNotFound, sysfs.Names(s.chips()))
-	}
-	return found, at, nil
-}
-
-func (c *chip) drop() error {
-	if c != nil {
 		c.close()
 	}
-	return nil
+	switch len(found) {
+	case 0:
+		return nil, 0, fmt.Errorf("%w: no line of %s has this name", hal.ErrNotFound, sysfs.Names(s.chips()))
+	case 1:
+		c, err := openChip(found[0].path)
+		return c, found[0].offset, err
+	}
+	a, b := found[0], found[1]
+	return nil, 0, fmt.Errorf("lines %s:%d and %s:%d both have this name, want chip and line",
+		filepath.Base(a.path), a.offset, filepath.Base(b.path), b.offset)
 }
 
 // findChip opens a chip by its name in /dev, or else by its label.
