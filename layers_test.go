@@ -6,6 +6,7 @@ import (
 	"go/token"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -44,7 +45,39 @@ var rules = []rule{
 	{"", "github.com/minio", []string{"cmd/camcloud", "scripts"}, "no bucket keys, so no signer, on the device"},
 	{"", "github.com/nats-io", []string{"cmd/camcloud"}, "the broker belongs to the cloud"},
 	{"", "github.com/spf13/viper", []string{"config"}, "configuration is read in one place and handed down"},
-	{"hal", "go.uber.org", []string{"hal/pipe"}, "boards report errors; only a child's standard error is logged"},
+}
+
+// outside is what the packages below hal may import beside the standard library
+// and package hal: a board is small, and knows nothing of others.
+var outside = []struct {
+	target string
+	in     []string // packages; none: all
+}{
+	{"golang.org/x/sys/unix", nil},
+	{"github.com/bluenviron/mediacommon/v2/pkg/codecs", nil},
+	{module + "hal/internal", nil},
+	{"go.uber.org/zap", []string{"hal/pipe"}}, // a child's standard error is logged
+	{"go.yaml.in/yaml/v3", []string{"hal/sim"}},
+	{"github.com/bluenviron/gortsplib/v4", []string{"hal/onboard"}},
+	{"github.com/pion/rtp", []string{"hal/onboard"}},
+}
+
+// boardMay tells whether a package below hal may import another.
+func boardMay(pkg, imported string) bool {
+	if !strings.HasPrefix(pkg, "hal/") || !strings.Contains(strings.Split(imported, "/")[0], ".") ||
+		imported == module+"hal" {
+		return true
+	}
+	board := strings.Join(strings.Split(pkg, "/")[:2], "/")
+	if within(imported, module+board) {
+		return true
+	}
+	for _, o := range outside {
+		if within(imported, o.target) && (o.in == nil || slices.Contains(o.in, board)) {
+			return true
+		}
+	}
+	return false
 }
 
 func (r rule) broken(pkg, imported string) bool {
@@ -89,6 +122,9 @@ func TestLayers(t *testing.T) {
 			if halItself(pkg, imported) {
 				t.Errorf("%s imports %s: hal imports the standard library alone, so that any board can build on it", path, imported)
 			}
+			if !boardMay(pkg, imported) {
+				t.Errorf("%s imports %s: a board is small: see outside in layers_test.go", path, imported)
+			}
 			for _, r := range rules {
 				if r.broken(pkg, imported) {
 					t.Errorf("%s imports %s: %s", path, imported, r.why)
@@ -102,6 +138,30 @@ func TestLayers(t *testing.T) {
 	}
 	if seen < 100 {
 		t.Fatalf("only %d imports seen: does the walk work?", seen)
+	}
+}
+
+func TestBoardMay(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		pkg, imported string
+		may           bool
+	}{
+		{"hal/sim", "go.yaml.in/yaml/v3", true},
+		{"hal/pipe", "go.yaml.in/yaml/v3", false},
+		{"hal/sim", module + "hal", true},
+		{"hal/sim", module + "hal/pipe", false},
+		{"hal/sim", module + "hal/sim/internal/h264", true},
+		{"hal/peripheral/internal/gpio", module + "hal/peripheral/internal/sysfs", true},
+		{"hal/v4l2", module + "hal/internal/kernel", true},
+		{"hal/v4l2", "golang.org/x/sys/unix", true},
+		{"hal/v4l2", "golang.org/x/net/html", false},
+		{"hal/simpler", module + "hal/sim", false},
+		{"agent", "go.uber.org/zap", true},
+	} {
+		if boardMay(c.pkg, c.imported) != c.may {
+			t.Errorf("%s, %s: want %v", c.pkg, c.imported, c.may)
+		}
 	}
 }
 
