@@ -9,7 +9,7 @@ LDFLAGS   := -s -w -X iid2secure.nl/camagent/cloud.Version=$(VERSION)
 BUILD     := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
 export VERSITYGW := $(BIN)/versitygw
 
-.PHONY: build run test unit e2e cross bench fuzz fmt lint docs tools clean
+.PHONY: build run test test-arm test-vm unit e2e cross bench fuzz fmt lint docs tools clean
 
 build: ## bin/camagent, bin/camctl, bin/camcloud
 	$(BUILD) -o $(BIN)/ ./cmd/...
@@ -31,6 +31,16 @@ tools: ## what the tests need beyond Go
 
 test: tools lint build $(BIN)/versitygw $(BIN)/gotestsum ## everything, race detector on
 	CGO_ENABLED=1 $(BIN)/gotestsum --format pkgname -- -race -timeout 9m ./...
+
+ARM := ./hal/... ./media/... ./cloud/... ./agent/... ./config
+test-arm: tools ## the tests of the packages, as 32-bit ARM
+	@sh scripts/arm.sh -timeout 9m $(ARM)
+
+test-vm: tools ## device tests in virtual machines, arm64 and 32-bit ARM, with Debian's kernels
+	@set -e; for a in arm64 armhf; do sh scripts/vm/kernel.sh $$a; done
+	@mkdir -p .vm/bin
+	CGO_ENABLED=0 $(GO) build -trimpath -o .vm/bin/vm ./scripts/vm
+	@.vm/bin/vm test arm64 armhf
 
 lint:
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "gofmt would change:"; gofmt -l $$(git ls-files '*.go'); exit 1; }

@@ -2,6 +2,7 @@
 # Installs what the tests need beyond Go (as root), or names it (otherwise).
 set -eu
 missing=""
+PATH=$PATH:/usr/sbin:/sbin
 need() { # program package
 	command -v "$1" >/dev/null 2>&1 || missing="$missing $2"
 }
@@ -18,6 +19,12 @@ plugin() { # GStreamer element, package
 }
 plugin rtspsrc gstreamer1.0-plugins-good
 plugin h264parse gstreamer1.0-plugins-bad
+plugin avenc_g722 gstreamer1.0-libav
+need pkg-config pkgconf
+pkg-config --exists gstreamer-rtsp-server-1.0 2>/dev/null || missing="$missing libgstrtspserver-1.0-dev"
+need qemu-arm-static qemu-user-static
+need qemu-system-arm qemu-system-arm
+need modprobe kmod
 missing=$(printf '%s\n' $missing | sort -u | tr '\n' ' ')
 [ -n "$missing" ] && [ "$missing" != " " ] || exit 0
 if [ "$(id -u)" -ne 0 ]; then

@@ -9,16 +9,24 @@ armhf) meta=linux-image-armmp ;;
 *) echo "kernel.sh: no kernel for \"$arch\": want arm64 or armhf" >&2; exit 2 ;;
 esac
 cd "$(dirname "$0")/../.."
+PATH=$PATH:/usr/sbin:/sbin # depmod
 mkdir -p .vm
 exec 9>.vm/lock
 flock 9
 [ ! -e ".vm/$arch/kernel" ] || exit 0
 
-codename=$(. /etc/os-release && echo "$VERSION_CODENAME")
-site=$(apt-get indextargets --format '$(SITE)' "Codename: $codename" 'Component: main' 'Origin: Debian' | head -n 1)
-[ -n "$site" ] || { echo "kernel.sh: apt knows no Debian mirror for $codename: run apt-get update first" >&2; exit 1; }
 apt=$PWD/.vm/apt
-mkdir -p "$apt/lists/partial" "$apt/archives/partial"
+mkdir -p "$apt/machine/partial" "$apt/lists/partial" "$apt/archives/partial"
+codename=$(. /etc/os-release && echo "$VERSION_CODENAME")
+mirror() { # option...: the machine's mirror, as its package lists tell
+	apt-get "$@" indextargets --format '$(SITE)' "Codename: $codename" 'Component: main' 'Origin: Debian' | head -n 1
+}
+site=$(mirror)
+if [ -z "$site" ]; then # the machine has no package lists
+	apt-get -qq -o Dir::State::Lists="$apt/machine" -o Dir::Cache="$apt" -o APT::Sandbox::User= update
+	site=$(mirror -o Dir::State::Lists="$apt/machine")
+fi
+[ -n "$site" ] || { echo "kernel.sh: apt has no Debian mirror for \"$codename\": see /etc/apt/sources.list" >&2; exit 1; }
 echo "deb [arch=$arch signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $site $codename main" >"$apt/sources.list"
 cat >"$apt/apt.conf" <<CONF
 Dir::Etc::SourceList "$apt/sources.list";

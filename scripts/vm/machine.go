@@ -83,13 +83,21 @@ func (m *machine) load(list string) error {
 	}
 	for _, want := range strings.FieldsFunc(list, func(r rune) bool { return r == ',' }) {
 		name, parameters, _ := strings.Cut(want, "+")
-		out, err := exec.Command("modprobe", "-d", m.root, "-S", filepath.Base(version[0]), "--show-depends", name).CombinedOutput()
+		out, err := exec.Command(modprobe(), "-d", m.root, "-S", filepath.Base(version[0]), "--show-depends", name).CombinedOutput()
 		if err != nil {
 			return fmt.Errorf("modprobe %s: %w: %s (Debian package kmod)", name, err, strings.TrimSpace(string(out)))
 		}
 		m.loadAll(strings.Split(string(out), "\n"), strings.ReplaceAll(parameters, "+", " "))
 	}
 	return nil
+}
+
+// modprobe is where Debian has it, also for users in whose PATH it is not.
+func modprobe() string {
+	if p, err := exec.LookPath("modprobe"); err == nil {
+		return p
+	}
+	return "/sbin/modprobe"
 }
 
 // loadAll reads what modprobe would do; the last one is what was asked for.

@@ -53,7 +53,7 @@ func (r *report) done(name string, res plan.Result) {
 		verdict, r.failed = "FAIL", true
 	}
 	if !ok || r.verbose {
-		_, _ = r.out.Write(r.text.Bytes())
+		fmt.Fprintf(r.out, "==    %s %s\n%s", r.arch, name, r.text.Bytes())
 	}
 	fmt.Fprintf(r.out, "%s  %-6s %-20s %3d passed, %d failed, %d skipped, exit %d, %5.1fs\n",
 		verdict, r.arch, name, k.passed, k.failed, k.skipped, res.Exit, res.Duration.Seconds())
@@ -70,6 +70,5 @@ func (r *report) end(err error) {
 		return
 	}
 	r.failed = true
-	_, _ = r.out.Write(r.text.Bytes())
-	fmt.Fprintf(r.out, "FAIL  %v\n", err)
+	fmt.Fprintf(r.out, "==    %s\n%sFAIL  %v\n", r.arch, r.text.Bytes(), err)
 }

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"iid2secure.nl/camagent/scripts/vm/plan"
@@ -60,19 +61,42 @@ func runSuite(ctx context.Context, args []string) (int, error) {
 		}
 		machines = append(machines, m)
 	}
-	var reports []*report
-	for _, m := range machines {
-		r := &report{arch: m.name, out: os.Stdout, verbose: *verbose}
-		reports = append(reports, r)
-		bounded, cancel := context.WithTimeout(ctx, *limit)
-		err := m.run(bounded, r, func(res plan.Result) { r.done(m.plan.Steps[res.Step].Name, res) })
-		cancel()
-		r.end(err)
-		if ctx.Err() != nil {
-			return 1, errors.New("interrupted")
-		}
+	reports := bootAll(ctx, machines, *limit, *verbose)
+	if ctx.Err() != nil {
+		return 1, errors.New("interrupted")
 	}
 	return summary(os.Stdout, reports), nil
+}
+
+// bootAll runs the machines side by side: much of the time they wait, for
+// pictures that come as they would from a camera.
+func bootAll(ctx context.Context, machines []*machine, limit time.Duration, verbose bool) []*report {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	var reports []*report
+	var booted sync.WaitGroup
+	out := &together{w: os.Stdout}
+	for _, m := range machines {
+		r := &report{arch: m.name, out: out, verbose: verbose}
+		reports = append(reports, r)
+		booted.Go(func() {
+			r.end(m.run(ctx, r, func(res plan.Result) { r.done(m.plan.Steps[res.Step].Name, res) }))
+		})
+	}
+	booted.Wait()
+	return reports
+}
+
+// together keeps what one goroutine writes at once in one piece.
+type together struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+func (t *together) Write(b []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.w.Write(b)
 }
 
 // suiteMachine builds the tests for one architecture.

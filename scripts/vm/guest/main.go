@@ -137,14 +137,14 @@ const (
 	clearLog = 5
 )
 
-// kernelLog prints what the kernel said during a step: why a device is not there.
+// kernelLog prints what the kernel said last during a step: why a device is not there.
 func kernelLog() {
-	b := make([]byte, 16<<10)
+	b := make([]byte, 3<<10)
 	n, err := unix.Klogctl(readAll, b)
 	if err != nil || n == 0 {
 		return
 	}
-	fmt.Printf("guest: the kernel's log:\n%s\n", b[:n])
+	fmt.Printf("guest: the end of the kernel's log:\n%s\n", b[:n])
 }
 
 func powerOff() {
