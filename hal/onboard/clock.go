@@ -7,7 +7,7 @@ const (
 	apart = time.Second
 	// minStep keeps times strictly rising.
 	minStep = 100 * time.Microsecond
-	// slack is what is left alone, for the steadiness of times.
+	// slack is how late all may be without being corrected: so most jitter is none.
 	slack = 5 * time.Millisecond
 	// floorTime is over which the least delay is looked for.
 	floorTime = 5 * time.Second
@@ -63,15 +63,16 @@ func (c *clock) tooLate(late time.Duration, arrived time.Time) bool {
 }
 
 // correction brings the mapping nearer to the arrivals: fast if it is ahead of
-// them, which can't be, slowly if all of a period were late.
+// them, as nothing arrives before it was captured, slowly if all of a period
+// were late.
 func (c *clock) correction(step, late time.Duration, arrived time.Time) time.Duration {
 	c.least = min(c.least, late)
 	if arrived.Sub(c.began) > floorTime {
 		c.floor, c.least, c.began = max(c.least-slack, 0), late, arrived
 	}
-	if late < -slack {
+	if late < 0 {
 		c.floor = 0
-		return max(late+slack, -step/8)
+		return max(late, -step/2)
 	}
 	slew := min(c.floor, step/1000)
 	c.floor -= slew
