@@ -71,9 +71,11 @@ func process(b hal.Board) int {
 	case *Framed:
 		return b.current().child.cmd.Process.Pid
 	case *Board:
-		b.open.mu.Lock()
-		defer b.open.mu.Unlock()
-		return b.open.open["main"].(*stream).in.child.cmd.Process.Pid
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		for s := range b.open {
+			return s.in.child.cmd.Process.Pid
+		}
 	}
 	return 0
 }
@@ -82,7 +84,9 @@ func process(b hal.Board) int {
 func TestR4_NothingIsLeft(t *testing.T) {
 	for name, open := range map[string]func(context.Context) (hal.Board, error){
 		"command": func(context.Context) (hal.Board, error) {
-			return New(Config{Sources: []Source{{Stream: "main", Command: []string{tool(t, "cat", "coreutils"), recorded}}}})
+			src := script(t, "cat "+recorded+"; exec sleep 1000")
+			src.Stream = "main"
+			return New(Config{Sources: []Source{src}})
 		},
 		"sidecar": func(ctx context.Context) (hal.Board, error) {
 			return NewFramed(ctx, FramedConfig{Command: self(t, "camera")})

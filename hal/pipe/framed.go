@@ -41,7 +41,6 @@ type Framed struct {
 	log   *zap.Logger
 	waits waits
 	hello hello // the first one
-	open  places
 	parts []any
 
 	turn   chan struct{} // held by who looks for, or starts, a sidecar
@@ -114,14 +113,11 @@ func (b *Framed) OpenVideo(ctx context.Context, name string, want hal.VideoConfi
 	if i < 0 {
 		return nil, fmt.Errorf("sidecar board: %w: %q", hal.ErrNoStream, name)
 	}
-	if err := b.open.vacant(ctx, name); err != nil {
-		return nil, err
-	}
 	s, err := b.up(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("sidecar board, stream %q: %w", name, err)
 	}
-	l := newLane(b, s, name)
+	l := newLane(s, name)
 	_, err = s.ask(ctx, "start "+name+" "+wishText(want), func(answer []byte) error {
 		c, err := parseConfig(answer)
 		l.gather.setKnown(c)
@@ -135,7 +131,6 @@ func (b *Framed) OpenVideo(ctx context.Context, name string, want hal.VideoConfi
 		}
 		return nil, fmt.Errorf("sidecar board, stream %q: %w", name, err)
 	}
-	b.open.put(name, l)
 	return l, nil
 }
 

@@ -22,21 +22,19 @@ const (
 // lane is one open stream of a sidecar. The goroutine that reads the sidecar
 // calls take, the consumer the rest.
 type lane struct {
-	board *Framed
-	from  *session
-	name  string
-	feed  *feed[hal.AccessUnit]
+	from *session
+	name string
+	feed *feed[hal.AccessUnit]
 
 	// The reading goroutine's own, but for Config.
 	gather gatherer
 	last   time.Time // stamped
 
-	gone    chan struct{}
 	closing sync.Once
 }
 
-func newLane(b *Framed, s *session, name string) *lane {
-	return &lane{board: b, from: s, name: name, feed: newFeed[hal.AccessUnit](), gone: make(chan struct{})}
+func newLane(s *session, name string) *lane {
+	return &lane{from: s, name: name, feed: newFeed[hal.AccessUnit]()}
 }
 
 // take queues the frame of a message; an error ends the stream.
@@ -121,10 +119,6 @@ func (l *lane) Close() error {
 		l.feed.close()
 		l.from.leave(l)
 		_, _ = l.from.ask(context.Background(), "stop "+l.name, nil) // it fails only with the sidecar, which is no matter any more
-		l.board.open.forget(l.name, l)
-		close(l.gone)
 	})
 	return nil
 }
-
-func (l *lane) over() <-chan struct{} { return l.gone }

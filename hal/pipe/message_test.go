@@ -26,7 +26,7 @@ func handling(t testing.TB, greeting string) *session {
 		t.Fatal(err)
 	}
 	for i := range s.lanes {
-		s.lanes[i] = newLane(nil, s, s.hello.Streams[i].Name)
+		s.lanes[i] = newLane(s, s.hello.Streams[i].Name)
 	}
 	if s.hello.Microphone != nil {
 		s.mic = &recording{from: s, format: s.hello.Microphone.format(), feed: newFeed[hal.AudioFrame]()}

@@ -23,9 +23,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"slices"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -72,7 +74,9 @@ type Board struct {
 	sources  []Source // main first
 	streams  []hal.StreamInfo
 	fifoWait time.Duration
-	open     places
+
+	mu   sync.Mutex
+	open map[*stream]bool
 }
 
 var _ hal.Board = (*Board)(nil)
@@ -86,7 +90,7 @@ func New(c Config) (*Board, error) {
 	if err := check(c.Sources); err != nil {
 		return nil, err
 	}
-	b := &Board{log: c.Log, sources: slices.Clone(c.Sources), fifoWait: writerWithin}
+	b := &Board{log: c.Log, sources: slices.Clone(c.Sources), fifoWait: writerWithin, open: map[*stream]bool{}}
 	slices.SortFunc(b.sources, func(x, y Source) int { return order(x.Stream) - order(y.Stream) })
 	for _, s := range b.sources {
 		b.streams = append(b.streams, s.info())
@@ -180,16 +184,33 @@ func (b *Board) OpenVideo(ctx context.Context, name string, want hal.VideoConfig
 	if i < 0 {
 		return nil, fmt.Errorf("pipe board: %w: %q", hal.ErrNoStream, name)
 	}
-	if err := b.open.vacant(ctx, name); err != nil {
+	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	s, err := b.start(b.sources[i], want)
 	if err != nil {
 		return nil, fmt.Errorf("pipe board, stream %q: %w", name, err)
 	}
-	b.open.put(name, s)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.open[s] = true
 	return s, nil
 }
 
+func (b *Board) forget(s *stream) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.open, s)
+}
+
 // Close implements [hal.Board]; it waits until the programs are gone.
-func (b *Board) Close() error { return b.open.close() }
+func (b *Board) Close() error {
+	b.mu.Lock()
+	open := slices.Collect(maps.Keys(b.open))
+	b.mu.Unlock()
+	var errs []error
+	for _, s := range open {
+		errs = append(errs, s.Close())
+	}
+	return errors.Join(errs...)
+}

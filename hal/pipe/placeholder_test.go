@@ -1,8 +1,6 @@
 package pipe
 
 import (
-	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -110,28 +108,4 @@ func TestM1_CommandIsTunedByRestart(t *testing.T) {
 	if err != nil || string(said) != "500000 r25\n1000000 r25\n1000000 r25\n" {
 		t.Errorf("%v, started with %q", err, said)
 	}
-}
-
-// A stream that is opened while its old program still ends gets a new one only then.
-func TestM1_NoTwoProgramsAtOnce(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	text := fmt.Sprintf("mkdir %[1]s/one || exit 9; trap 'sleep 0.3; rmdir %[1]s/one; exit 0' TERM; touch %[1]s/ready; while :; do sleep 0.01; done", dir)
-	b, s := openMain(t, script(t, text))
-	await(t, "the program is ready", func() bool { return exists(dir + "/ready") })
-	done := make(chan error, 1)
-	go func() { done <- s.Close() }()
-	if _, err := s.Next(limit(t)); !errors.Is(err, hal.ErrClosed) {
-		t.Fatal(err)
-	}
-	if err := os.Remove(dir + "/ready"); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := b.OpenVideo(limit(t), "main", hal.VideoConfig{}); err != nil {
-		t.Fatal(err)
-	}
-	if err := <-done; err != nil {
-		t.Fatal(err)
-	}
-	await(t, "the second program had the device for itself", func() bool { return exists(dir + "/ready") })
 }

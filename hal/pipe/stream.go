@@ -32,7 +32,6 @@ type stream struct {
 	split *splitter
 
 	closed   chan struct{}
-	gone     chan struct{} // Close is done
 	closing  sync.Once
 	closeErr error
 
@@ -59,7 +58,7 @@ func (b *Board) start(src Source, want hal.VideoConfig) (*stream, error) {
 	}
 	s := &stream{
 		board: b, src: src, log: log, in: in, split: newSplitter(),
-		closed: make(chan struct{}), gone: make(chan struct{}), opened: time.Now(),
+		closed: make(chan struct{}), opened: time.Now(),
 		gather: gatherer{known: config, replay: in.replay},
 	}
 	return s, nil
@@ -242,10 +241,7 @@ func (s *stream) Close() error {
 		close(s.closed)
 		s.stopWatching()
 		s.closeErr = s.in.close()
-		s.board.open.forget(s.src.Stream, s)
-		close(s.gone)
+		s.board.forget(s)
 	})
 	return s.closeErr
 }
-
-func (s *stream) over() <-chan struct{} { return s.gone }
