@@ -413,7 +413,7 @@ func TestM13_VM_LinesThatCantBeHad(t *testing.T) {
 
 func TestM13_VM_HaltestOfPeripherals(t *testing.T) {
 	p := plug(t, "gpio-keys")
-	haltest.Check(t, haltest.Subject{
+	report := haltest.Check(t, haltest.Subject{
 		Name: "peripherals",
 		Open: func(context.Context) (hal.Board, []any, error) {
 			s, err := New(Config{
@@ -427,4 +427,7 @@ func TestM13_VM_HaltestOfPeripherals(t *testing.T) {
 		},
 		Only: []string{"irfilter", "lights", "buttons", "events-close", "leds", "siren"},
 	})
+	if n := report.Count(haltest.Passed); n != 6 {
+		t.Errorf("%d cases passed, want 6", n)
+	}
 }
