@@ -46,7 +46,7 @@ type checkReport struct {
 	Board    *haltest.Report `json:"board,omitempty"` // missing if the board can't be opened
 }
 
-// checker makes a report, and on a terminal tells each finding as it comes.
+// checkRun makes a report, and on a terminal tells each finding as it comes.
 type checkRun struct {
 	report checkReport
 	out    io.Writer // nil: the report is told whole, as JSON
@@ -166,7 +166,7 @@ func (c *checkRun) all(ctx context.Context, cfg config.Config, quiet bool) error
 	return ctx.Err()
 }
 
-// board runs the conformance suite.
+// board opens the hardware and looks at all that it promises.
 func (c *checkRun) board(ctx context.Context, cfg config.Config, quiet bool) {
 	h, err := openNow(ctx, cfg)
 	if !c.found("board", "opened", err) {
@@ -176,8 +176,13 @@ func (c *checkRun) board(ctx context.Context, cfg config.Config, quiet bool) {
 	c.found("can", canDo(camera), camera.Close())
 	// What a scenario makes of the hardware is no property of it.
 	cfg.Sim.Scenario = ""
-	s := haltest.Subject{Name: "board", Quiet: quiet, Open: func(ctx context.Context) (hal.Board, []any, error) {
-		h, err := openNow(ctx, cfg)
+	c.suite(ctx, quiet, func() (*hardware, error) { return openNow(ctx, cfg) })
+}
+
+// suite runs the conformance suite, or some cases of it.
+func (c *checkRun) suite(ctx context.Context, quiet bool, open func() (*hardware, error), only ...string) {
+	s := haltest.Subject{Name: "board", Quiet: quiet, Only: only, Open: func(context.Context) (hal.Board, []any, error) {
+		h, err := open()
 		if err != nil {
 			return nil, nil, err
 		}

@@ -135,14 +135,16 @@ Try in another terminal:
   %s status
   %s snapshot -o snapshot.jpg
   %s set microphone=on main.bitrate=1000000
+  %s sim --config '%s' unplug for=5s   # or help
 
 Ctrl-C ends everything; the next make run goes on with it.
-`, qr, i.RTSPMain, i.RTSPSub, i.Clips, s.Path("*.log"), i.Config, ctl(bin), ctl(bin), ctl(bin))
+`, qr, i.RTSPMain, i.RTSPSub, i.Clips, s.Path("*.log"), i.Config, program(bin, "camctl"), program(bin, "camctl"), program(bin, "camctl"), program(bin, "camagent"), s.CameraConfig())
 	return nil
 }
 
-func ctl(bin string) string {
-	path := filepath.Join(bin, "camctl")
+// program is the path of a program as one types it.
+func program(bin, name string) string {
+	path := filepath.Join(bin, name)
 	if wd, err := os.Getwd(); err == nil {
 		if rel, err := filepath.Rel(wd, path); err == nil {
 			return rel
