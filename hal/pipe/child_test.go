@@ -40,6 +40,27 @@ func TestR4_ProgramThatIsKilled(t *testing.T) {
 	says(t, err, hal.ErrGone, "signal: killed")
 }
 
+// A program that hangs is Camera's to find; it is ended then.
+func TestR4_ProgramThatHangs(t *testing.T) {
+	t.Parallel()
+	src := script(t, "printf '\\0\\0\\1'; trap '' TERM; while :; do sleep 0.05; done")
+	src.Stream = "main"
+	b, err := New(Config{Sources: []Source{src}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := hal.NewCamera(b)
+	defer c.Close()
+	v, err := c.OpenVideo(limit(t), "main", hal.VideoConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid := process(b)
+	_, err = v.Next(limit(t))
+	says(t, err, hal.ErrStalled, "main")
+	await(t, "the program is gone", func() bool { return !alive(pid) })
+}
+
 // alive tells whether a process of the group runs; one that has ended and waits
 // for init to reap it does not.
 func alive(pgid int) bool {

@@ -50,6 +50,8 @@ type Framed struct {
 	// With turn alone.
 	started time.Time
 
+	setting sync.Mutex // one after the other, so that the last one is the one that is kept
+
 	mu      sync.Mutex
 	session *session // the newest; nil before the first
 	kept    []kept
@@ -271,6 +273,8 @@ func (b *Framed) do(ctx context.Context, format string, args ...any) ([]byte, er
 // set sends a setting; its first words are what it sets, which a later one
 // replaces.
 func (b *Framed) set(words int, format string, args ...any) ([]byte, error) {
+	b.setting.Lock()
+	defer b.setting.Unlock()
 	answer, err := b.do(context.Background(), format, args...)
 	if err != nil {
 		return nil, err

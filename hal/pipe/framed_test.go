@@ -44,7 +44,7 @@ func opens(t *testing.T, b hal.Board, name string) hal.VideoStream {
 func TestR4_SidecarWithoutHello(t *testing.T) {
 	t.Parallel()
 	for part, words := range map[string][]string{
-		"mute":    {"sent no hello within 300ms", "waiting for the sensor"},
+		"mute":    {"sent no hello within 2s", "waiting for the sensor"},
 		"quit":    {"ended with exit status 0"},
 		"garbage": {"broke the protocol", `"INFO: acme senso`, "standard error"},
 		"newer":   {"speaks version 2", "knows 1", "update camagent", "SIDECAR_PROTOCOL"},
@@ -54,7 +54,7 @@ func TestR4_SidecarWithoutHello(t *testing.T) {
 			t.Parallel()
 			w := impatient
 			if part == "mute" {
-				w.hello = 300 * time.Millisecond
+				w.hello = 2 * time.Second
 			}
 			_, err := newFramed(limit(t), FramedConfig{Command: self(t, part)}, w)
 			says(t, err, hal.ErrGone, append(words, "sidecar")...)

@@ -268,3 +268,29 @@ func TestM1_ClockOfTheSidecar(t *testing.T) {
 		t.Error(at, err)
 	}
 }
+
+// What a frame costs between the sidecar's pipe and its reader.
+func BenchmarkSidecar(b *testing.B) {
+	var wire []byte
+	units := film()
+	for _, u := range units {
+		m := message{kind: msgVideo, body: u}
+		wire = m.append(wire)
+	}
+	s := handling(b, simpleHello)
+	r := &reader{}
+	b.SetBytes(int64(len(wire)))
+	b.ReportAllocs()
+	for b.Loop() {
+		r.from = bytes.NewReader(wire)
+		if err := s.consume(r); err != io.EOF {
+			b.Fatal(err)
+		}
+		for range units {
+			if _, err := s.lanes[0].Next(b.Context()); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(units)), "ns/frame")
+}

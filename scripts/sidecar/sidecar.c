@@ -167,6 +167,10 @@ int main(int argc, char **argv)
 		"\"lights\":[\"white\"],\"leds\":[\"status\"],\"buttons\":[\"bell\"]}");
 	for (;;) {
 		uint64_t t = now(), due = t + SECOND;
+		if (video_due + SECOND < t) /* we were stopped: frames are not made up for */
+			video_due = t;
+		if (sound_due + SECOND < t)
+			sound_due = t;
 		if (streaming && video_due <= t) {
 			message(VIDEO, 0, 0, video_due, file + frames[next].at, frames[next].size);
 			next = (next + 1) % count;
