@@ -99,27 +99,30 @@ func (h *hwParams) bound(param, low, high int) {
 	h.Intervals[param] = interval{uint32(low), uint32(high), isInteger}
 }
 
-// refine asks which of the parameters the device can do, without setting them.
-func (p *pcm) refine(h hwParams) (hwParams, bool) {
+// refine asks which of the parameters the device can do, without setting them;
+// an error that is not ErrGone means none.
+func (p *pcm) refine(h hwParams) (hwParams, error) {
 	h.Rmask = ^uint32(0)
-	err := p.ioctl(calls.refine, unsafe.Pointer(&h))
-	return h, err == nil
+	if err := p.ioctl(calls.refine, unsafe.Pointer(&h)); err != nil {
+		return h, p.fail("asking for its formats", err)
+	}
+	return h, nil
 }
 
 // negotiate finds the least channels, and the first of rates, that the device
-// can do; zero if there are none.
-func (p *pcm) negotiate(rates []int) (rate, channels int) {
+// can do.
+func (p *pcm) negotiate(rates []int) (rate, channels int, err error) {
 	for _, channels := range []int{1, 2, 4, 6, 8} {
 		for _, rate := range rates {
 			h := anything()
 			h.bound(paramChannels, channels, channels)
 			h.bound(paramRate, rate, rate)
-			if _, ok := p.refine(h); ok {
-				return rate, channels
+			if _, err = p.refine(h); err == nil || errors.Is(err, hal.ErrGone) {
+				return rate, channels, err
 			}
 		}
 	}
-	return 0, 0
+	return 0, 0, fmt.Errorf("device %s: %w: offers %s, want S16_LE at one of %v Hz", p.path, hal.ErrArgument, p.offers(), rates)
 }
 
 // setUp makes the device ready for rate and channels, with a period of about a
@@ -215,8 +218,8 @@ func (p *pcm) offers() string {
 	for i := range h.Masks[maskFormat] {
 		h.Masks[maskFormat][i] = ^uint32(0)
 	}
-	h, ok := p.refine(h)
-	if !ok {
+	h, err := p.refine(h)
+	if err != nil {
 		return "nothing that can be listed"
 	}
 	var formats []string

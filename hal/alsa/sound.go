@@ -71,6 +71,9 @@ func (s *Sound) probe(name string, dir direction) error {
 
 // negotiate opens a device and finds out what it is to do.
 func (s *Sound) negotiate(name string, dir direction, rates []int) (p *pcm, rate, channels int, err error) {
+	if err := s.alive(); err != nil {
+		return nil, 0, 0, err
+	}
 	path, err := s.find.path(name, dir)
 	if err != nil {
 		return nil, 0, 0, err
@@ -78,8 +81,7 @@ func (s *Sound) negotiate(name string, dir direction, rates []int) (p *pcm, rate
 	if p, err = openPCM(s.find.sys, path, dir); err != nil {
 		return nil, 0, 0, err
 	}
-	if rate, channels = p.negotiate(rates); rate == 0 {
-		err = fmt.Errorf("device %s: %w: offers %s, want S16_LE at one of %v Hz", p.path, hal.ErrArgument, p.offers(), rates)
+	if rate, channels, err = p.negotiate(rates); err != nil {
 		return nil, 0, 0, errors.Join(err, p.close())
 	}
 	return p, rate, channels, nil
@@ -120,7 +122,16 @@ func (s *Sound) Close() error {
 	return errors.Join(errs...)
 }
 
-// add keeps what Close is to close; after it nothing is opened any more.
+func (s *Sound) alive() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return hal.ErrClosed
+	}
+	return nil
+}
+
+// add keeps what Close is to close, unless it has been there.
 func (s *Sound) add(c io.Closer) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
