@@ -19,6 +19,9 @@ const (
 	soundLag = 300 * time.Millisecond
 	// maxGap between two pictures of a clip; after a longer one a new clip begins.
 	maxGap = 2 * time.Second
+	// maxSilence is how long a clip stays open without a picture: the device has
+	// failed, and when it is back, it begins with a key frame.
+	maxSilence = 6 * time.Second
 )
 
 // Run records until ctx ends, or the ring is closed; then it takes what the
@@ -27,6 +30,8 @@ const (
 func (r *Recorder) Run(ctx context.Context) error {
 	rd := r.stream.Ring.NewReader(0)
 	defer rd.Close()
+	quiet := newSilence(ctx)
+	defer quiet.stop()
 	left := -1 // samples still to take, once ctx has ended
 	for left != 0 {
 		if left > 0 {
@@ -35,13 +40,15 @@ func (r *Recorder) Run(ctx context.Context) error {
 			left = int(rd.Behind())
 			continue
 		}
-		s, err := rd.Next(ctx)
+		s, err := quiet.next(rd, r.open != nil)
 		var lag *media.LagError
 		switch {
 		case err == nil:
 			r.take(ctx, s)
 		case errors.As(err, &lag):
 			r.lagged(ctx, lag)
+		case errors.Is(err, errSilence):
+			r.endAll(ctx, false)
 		default:
 			r.endAll(ctx, false)
 			return err
@@ -72,6 +79,8 @@ func (r *Recorder) take(ctx context.Context, s media.Sample) {
 	switch {
 	case r.closing:
 		r.takeClosing(ctx, s)
+	case r.open != nil && s.Kind == media.Audio && s.Time.Sub(r.open.last.Time) > maxSilence:
+		r.endAll(ctx, false)
 	case s.Kind == media.Audio:
 		r.takeSound(s)
 	case r.open == nil:

@@ -3,6 +3,7 @@ package clip
 import (
 	"strconv"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"iid2secure.nl/camagent/hal"
@@ -157,6 +158,38 @@ func TestM3_GapBeginsANewClip(t *testing.T) {
 	once(t, c, store.clips, 0, 75)
 	if len(store.clips) != 2 || store.clips[0].info.Duration != 50*frame || store.clips[0].info.Cut {
 		t.Errorf("%d clips, the first %+v", len(store.clips), store.clips[0].info)
+	}
+}
+
+// A device that fails may never come back: what it gave is a clip all the same.
+func TestM3_R4_ClipOfADeviceThatFailsIsClosedMeanwhile(t *testing.T) {
+	t.Parallel()
+	list := real(t)
+	for name, format := range map[string]*hal.AudioFormat{"picture": nil, "picture and sound": pcmu} {
+		store := &memStore{}
+		record(t, func() *camera { c := newCamera(list); c.SetAudio(format); return c }, store, Config{}, func(c *camera) {
+			c.play(50)
+			began := time.Now()
+			for range 500 { // the microphone goes on
+				if format != nil {
+					c.PushAudio(hal.AudioFrame{Data: make([]byte, 160), Samples: 160, Time: time.Now()})
+				}
+				time.Sleep(20 * time.Millisecond)
+			}
+			synctest.Wait()
+			store.mu.Lock()
+			if len(store.clips) != 1 || store.clips[0].at.Sub(began) > maxSilence+frame {
+				t.Errorf("%s: %d clips ten seconds after the last picture", name, len(store.clips))
+			}
+			store.mu.Unlock()
+			c.play(50)
+			time.Sleep(4 * time.Second) // it was only slow
+			c.seq += 25
+			c.play(25)
+		})
+		if len(store.clips) != 3 || store.clips[0].info.Frames != 50 || store.clips[0].info.Cut || store.aborts != 0 {
+			t.Errorf("%s: %d clips, the first %+v, %d aborted", name, len(store.clips), store.clips[0].info, store.aborts)
+		}
 	}
 }
 
