@@ -20,6 +20,8 @@ type Source struct {
 	// tells two of the same make apart.
 	Device string
 	// The wish; zero fields are as the camera likes. What it can't do is adjusted.
+	// The GOP of a camera that can't be told it, as those on USB, is kept by asking
+	// for key frames, if it can do that.
 	Width, Height, FPS, GOP int
 	Bitrate                 int // bits per second
 }

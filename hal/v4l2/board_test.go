@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -70,6 +71,36 @@ func TestFramesUntilAndAfterALoss(t *testing.T) {
 	})
 	if c := v.Config(); c.Width != 64 || c.Height != 96 || c.FPS != 25 {
 		t.Errorf("%+v, want the size that the SPS tells", c)
+	}
+}
+
+// A camera that can be asked for key frames, but not be told a GOP, is asked.
+func TestGOPIsKeptByAsking(t *testing.T) {
+	t.Parallel()
+	n := h264Node()
+	n.controls = map[uint32]queryControl{cidForceKey: {Type: ctrlTypeButton}}
+	k := newFake(map[string]*fakeNode{dev0: n})
+	c := mainOf(dev0)
+	c.Sources[0].GOP = 5
+	v := openFake(t, fakeBoard(t, k, finder{k, "", ""}, c))
+	var keys []int
+	for i := range 16 {
+		data := picture1()
+		k.look(func() {
+			if i == 0 || n.keys > len(keys)-1 {
+				data = keyFrame()
+			}
+		})
+		k.give(t, dev0, data, 1, 0)
+		if read(t, v).Key {
+			keys = append(keys, i)
+		}
+	}
+	if want := []int{0, 5, 10, 15}; !slices.Equal(keys, want) {
+		t.Errorf("key frames at %v, want %v", keys, want)
+	}
+	if gop := v.Config().GOP; gop != 5 {
+		t.Errorf("Config tells a GOP of %d", gop)
 	}
 }
 

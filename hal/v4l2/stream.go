@@ -40,9 +40,13 @@ type stream struct {
 	gather  gatherer
 	clock   clock
 	asked   time.Time // when a key frame was wished for, after a loss
+	keep    uint64    // frames after which a key frame is asked for; 0: never
+	kept    uint64    // the frame at which that was done last
 	err     error     // the stream is dead
 	watched context.Context
 	unwatch func() bool
+
+	forced atomic.Bool // a key frame was asked for by others
 
 	// device is used under control, and is nil after Close.
 	control sync.Mutex
@@ -91,6 +95,9 @@ func (s *stream) configure(want hal.VideoConfig) error {
 func (s *stream) begin(want hal.VideoConfig) (err error) {
 	if s.wake, err = kernel.NewWaiter(); err != nil {
 		return err
+	}
+	if s.src.encoder.gop == 0 && s.src.encoder.canKey() {
+		s.keep = uint64(want.GOP)
 	}
 	_ = s.src.encoder.tune(s.device, want) // Config tells what came of it
 	s.config = s.config.With(s.src.encoder.config(s.device))
@@ -179,6 +186,9 @@ func (s *stream) die(err error) {
 
 // receive makes an access unit of a buffer, which is the driver's again then.
 func (s *stream) receive(f frame) (hal.AccessUnit, bool) {
+	if s.forced.Swap(false) {
+		s.gather.forced = true
+	}
 	au, ok := s.gather.take(f, s.clock.at(f, time.Now(), monotonic()))
 	if err := s.q.release(f.index); err != nil {
 		s.die(s.q.d.fail("giving a buffer back", err))
@@ -186,6 +196,7 @@ func (s *stream) receive(f frame) (hal.AccessUnit, bool) {
 	switch {
 	case ok:
 		s.learn(&au)
+		s.keepGOP()
 	case s.gather.useless >= maxUseless:
 		s.die(s.useless())
 	case !s.gather.synced:
@@ -219,6 +230,15 @@ func (s *stream) learn(au *hal.AccessUnit) {
 	}
 }
 
+// keepGOP asks for the next key frame where a camera can't be told how often to
+// make one. It comes a frame or two later than asked for.
+func (s *stream) keepGOP() {
+	if g := &s.gather; s.keep > 0 && g.seq+1 >= max(g.key, s.kept)+s.keep {
+		s.kept = g.seq
+		_ = s.src.encoder.forceKey(s.q.d) // a GOP that is longer does no harm
+	}
+}
+
 // ask wishes for a key frame where pictures can't be used without.
 func (s *stream) ask() {
 	now := time.Now()
@@ -237,6 +257,7 @@ func (s *stream) requestKey() error {
 	if s.device == nil {
 		return s.src.errorf(hal.ErrClosed)
 	}
+	s.forced.Store(true)
 	if err := s.src.encoder.forceKey(s.device); err != nil {
 		return s.src.errorf(err)
 	}
