@@ -77,6 +77,9 @@ func TestSlowReaderOfALongGOP(t *testing.T) {
 		for i := range 3 * maxQueued {
 			v.got(picture{data: []byte{1}, key: i == 0 || i == 2*maxQueued, stamp: uint32(i * 3600), at: time.Now()})
 			time.Sleep(frame)
+			if n := len(v.queue.items); n > maxQueued {
+				t.Fatalf("%d pictures wait", n)
+			}
 			if i == 10 {
 				for range 5 {
 					v.Next(t.Context())
@@ -133,6 +136,31 @@ func TestLossesWaitForAKeyFrame(t *testing.T) {
 			t.Errorf("%d more pictures wait", n)
 		}
 	})
+}
+
+func TestStreamWithoutKeyFramesEnds(t *testing.T) {
+	t.Parallel()
+	for _, from := range []int{1, 0} { // none at all; none after a loss
+		synctest.Test(t, func(t *testing.T) {
+			v := reel()
+			for i := from; i < 400; i++ {
+				if i == 30 {
+					v.lost()
+				}
+				v.got(picture{data: []byte{1}, key: i == 0, stamp: uint32(i * 3600), at: time.Now()})
+				time.Sleep(frame)
+			}
+			n := 0
+			var err error
+			for ; err == nil; n++ {
+				_, err = v.Next(t.Context())
+			}
+			says(t, err, hal.ErrGarbage, "no key frame for 10s")
+			if want := 30 * (1 - from); n-1 != want {
+				t.Errorf("%d pictures came, want %d", n-1, want)
+			}
+		})
+	}
 }
 
 func TestQueueTellsWhenNothingComes(t *testing.T) {

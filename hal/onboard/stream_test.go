@@ -236,9 +236,13 @@ func TestBoardsCloseEndsAnOpening(t *testing.T) {
 			break
 		}
 	}
+	began := time.Now()
 	b.Close()
 	if err := <-ended; !errors.Is(err, hal.ErrClosed) {
 		t.Error(err)
+	}
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("closing took %v", took)
 	}
 }
 

@@ -24,6 +24,9 @@ const (
 	// disorders is how many pictures from the past one GOP may have before the
 	// stream counts as one with B-frames; a clock that is set makes one.
 	disorders = 3
+	// keyWithin is how long pictures may come without a key frame among them, as
+	// long as none can be handed on.
+	keyWithin = 10 * time.Second
 )
 
 // video is one open stream.
@@ -37,9 +40,10 @@ type video struct {
 	// gortsplib's reader's own.
 	parts     assembler
 	clock     clock
-	started   bool // a picture was handed on
-	synced    bool // and none was lost since
-	missing   bool // packets were, and no picture was counted for them yet
+	started   bool      // a picture was handed on
+	synced    bool      // and none was lost since
+	missing   bool      // packets were, and no picture was counted for them yet
+	waiting   time.Time // since when pictures had to be left out; zero if not
 	seq       uint64
 	disorders int
 	full      bool // the rest of this GOP is left out; guarded by the queue
@@ -118,10 +122,7 @@ func (v *video) got(p picture) {
 	}
 	v.missing = false
 	if p.data == nil || !p.key && !v.synced {
-		v.synced = false
-		if v.started {
-			v.seq++
-		}
+		v.leaveOut(p.at)
 		return
 	}
 	if !v.inOrder(p) {
@@ -129,8 +130,23 @@ func (v *video) got(p picture) {
 	}
 	au := hal.AccessUnit{Data: p.data, Params: p.params, Key: p.key, Seq: v.seq, Time: v.clock.at(p.stamp, p.at)}
 	v.seq++
-	v.started, v.synced = true, true
+	v.started, v.synced, v.waiting = true, true, time.Time{}
 	v.queue.update(func(list []hal.AccessUnit) []hal.AccessUnit { return v.push(list, au) })
+}
+
+// leaveOut counts a picture that can't be handed on. A stream that gives no key
+// frame for long ends: opened again, it begins with one.
+func (v *video) leaveOut(at time.Time) {
+	v.synced = false
+	if v.started {
+		v.seq++
+	}
+	if v.waiting.IsZero() {
+		v.waiting = at
+	}
+	if at.Sub(v.waiting) > keyWithin {
+		v.queue.fail(fmt.Errorf("%w that can be used: no key frame for %v: make the streamer's key frame interval shorter", hal.ErrGarbage, keyWithin))
+	}
 }
 
 // inOrder ends a stream whose pictures are shown in another order than they come.
