@@ -93,6 +93,23 @@ func TestR4_StalledSensor(t *testing.T) {
 	}, "{at: 2s, stall: , for: 3s}")
 }
 
+// A frame that was encoded ahead when the sensor stalled was never captured.
+func TestR4_NothingOldComesAfterAStall(t *testing.T) {
+	t.Parallel()
+	for _, begin := range []string{"2s", "2010ms", "2030ms"} {
+		bubble(t, Config{Scenario: script(t, "{at: "+begin+", stall: , for: 2s}")}, func(t *testing.T, b *Board) {
+			v := open(t, b, "sub", hal.VideoConfig{})
+			for last := int64(-1); time.Since(b.Start()) < 5*time.Second; {
+				au := take(t, v, 1, nil)[0]
+				if late := time.Since(au.Time); late > 20*time.Millisecond || int64(au.Seq) != last+int64(au.Lost)+1 || au.Lost > 0 && !au.Key {
+					t.Fatalf("stall at %s: frame %d after %d, %d lost, %v late", begin, au.Seq, last, au.Lost, late)
+				}
+				last = int64(au.Seq)
+			}
+		})
+	}
+}
+
 func TestR4_StalledForLong(t *testing.T) {
 	t.Parallel()
 	filmed(t, 20*time.Second, func(b *Board, frames []hal.AccessUnit, errs []error) {

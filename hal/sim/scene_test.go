@@ -409,6 +409,18 @@ func TestM1_AutoModeSwitchesWithHysteresis(t *testing.T) {
 	}
 }
 
+// A stream that is a little behind another one sees the past as it was.
+func TestM13_TheSwitchToNightIsAtOneTimeForAllStreams(t *testing.T) {
+	t.Parallel()
+	bubble(t, Config{Scenario: script(t, "{at: 20s, light: 20}")}, func(t *testing.T, b *Board) {
+		for _, at := range []time.Duration{28900, 29000, 28990, 28999, 29010} {
+			if grey := b.moment(at * time.Millisecond).view.tone.grey; grey != (at >= 29000) {
+				t.Errorf("at %v ms: grey is %v", int64(at), grey)
+			}
+		}
+	})
+}
+
 func TestM1_LightSensorMeasuresTheScene(t *testing.T) {
 	t.Parallel()
 	s := script(t, "{at: 10s, light: 200, over: 10s}", "{at: 30s, light: 1000, for: 5s}", "{at: 40s, light: 0, over: 4s}")
