@@ -138,7 +138,7 @@ func TestVM_Haltest(t *testing.T) {
 	subject := haltest.Subject{
 		Name: "v4l2",
 		Open: func(context.Context) (hal.Board, []any, error) {
-			b, err := New(Config{Sources: []Source{{Stream: "main", Device: "usb:" + c.Number(), Width: 640, Height: 360, FPS: 15, Bitrate: 600_000}}, Still: "usb:" + s.Number()})
+			b, err := New(Config{Sources: []Source{{Stream: "main", Device: "usb:" + c.Number(), Width: 640, Height: 360, FPS: 25, Bitrate: 600_000}}, Still: "usb:" + s.Number()})
 			if err != nil {
 				return nil, nil, err
 			}
