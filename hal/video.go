@@ -207,7 +207,7 @@ func (v *Video) fail(opened int, err error) error {
 // check numbers the frame and refuses what no consumer could use.
 func (v *Video) check(au *AccessUnit) error {
 	au.Seq += v.first
-	broken := ""
+	broken, age := "", time.Since(au.Time)
 	switch {
 	case len(au.Data) == 0:
 		broken = "an empty frame"
@@ -219,8 +219,8 @@ func (v *Video) check(au *AccessUnit) error {
 		broken = fmt.Sprintf("frame %d came again", au.Seq-v.first)
 	case !v.last.IsZero() && !au.Time.After(v.last):
 		broken = fmt.Sprintf("time went back by %v", v.last.Sub(au.Time))
-	case time.Since(au.Time).Abs() > maxSkew:
-		broken = fmt.Sprintf("its time is %v off", time.Since(au.Time).Round(time.Millisecond))
+	case age < -maxSkew, v.fresh && age > maxSkew: // later ones may have waited for a slow reader
+		broken = fmt.Sprintf("its time is %v ago", age.Round(time.Millisecond))
 	}
 	if broken != "" {
 		return fmt.Errorf("stream %s: %w: %s", v.slot.info.Name, ErrGarbage, broken)
