@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap"
 
 	"iid2secure.nl/camagent/agent"
+	"iid2secure.nl/camagent/cloud/identity"
 	"iid2secure.nl/camagent/config"
 	"iid2secure.nl/camagent/hal"
 	"iid2secure.nl/camagent/hal/sim"
@@ -79,6 +80,21 @@ func TestMissingCameraIsStoodInForAndLookedFor(t *testing.T) {
 
 	_, err = openNow(t.Context(), cfg)
 	require.ErrorIs(t, err, hal.ErrNotFound, "to camagent check a missing device is an error")
+}
+
+func TestR4_SidecarThatEndsAtOnceIsStartedAgain(t *testing.T) {
+	t.Parallel()
+	cfg := configure(t, "board: pipe\npipe: {sidecar: ['false']}\nrecord: {stream: sub}")
+	h, err := openHardware(t.Context(), cfg, zap.NewNop())
+	require.NoError(t, err)
+	require.Len(t, h.missing, 1)
+	require.ErrorIs(t, h.missing[0].look(), hal.ErrGone)
+	id, err := identity.NewSelfMade()
+	require.NoError(t, err)
+	require.NoError(t, id.Save(filepath.Join(cfg.StateDir, "identity")))
+	a, err := agent.New(cfg, hal.NewCamera(h.board), zap.NewNop())
+	require.NoError(t, err, "every stream that can be configured is stood in for")
+	require.NoError(t, a.Close())
 }
 
 func TestMissingDeviceThatComesEndsTheRun(t *testing.T) {

@@ -35,9 +35,9 @@ func openHardware(ctx context.Context, cfg config.Config, log *zap.Logger) (*har
 	h := &hardware{}
 	var err error
 	h.board, err = openVideo(ctx, cfg, log)
-	if err != nil && cfg.Board == config.BoardV4L2 && errors.Is(err, hal.ErrNotFound) {
-		h.missing = append(h.missing, absent{"", err, func() error { return lookV4L2(cfg.V4L2) }})
-		h.board, err = awaited{cfg.V4L2, err}, nil
+	if err != nil && mayCome(cfg, err) {
+		h.missing = append(h.missing, absent{"", err, func() error { return lookAgain(ctx, cfg, log) }})
+		h.board, err = awaited{cfg, err}, nil
 	}
 	if err != nil {
 		return nil, boardError(cfg, err)
@@ -60,8 +60,16 @@ func openHardware(ctx context.Context, cfg config.Config, log *zap.Logger) (*har
 	return h, nil
 }
 
-func lookV4L2(cfg config.V4L2) error {
-	board, err := openV4L2(cfg)
+// mayCome tells a device that is not there from a wrong configuration: a video
+// device that may be plugged in, a sidecar that ends because its sensor is not
+// ready.
+func mayCome(cfg config.Config, err error) bool {
+	return cfg.Board == config.BoardV4L2 && errors.Is(err, hal.ErrNotFound) ||
+		cfg.Board == config.BoardPipe && len(cfg.Pipe.Sidecar) > 0 && errors.Is(err, hal.ErrGone)
+}
+
+func lookAgain(ctx context.Context, cfg config.Config, log *zap.Logger) error {
+	board, err := openVideo(ctx, cfg, log)
 	if err != nil {
 		return err
 	}
@@ -100,24 +108,28 @@ func await(ctx context.Context, missing []absent) error {
 	return ctx.Err()
 }
 
-// awaited stands in for cameras that are not there: the streams of the
-// configuration, which can't be opened.
+// awaited stands in for a board that is not there: streams, as far as the
+// configuration tells them, that can't be opened.
 type awaited struct {
-	cfg config.V4L2
+	cfg config.Config
 	why error
 }
 
 // Info implements [hal.Board].
-func (a awaited) Info() hal.Info { return hal.Info{Board: config.BoardV4L2, Model: "not there"} }
+func (a awaited) Info() hal.Info { return hal.Info{Board: a.cfg.Board, Model: "not there"} }
 
 // Streams implements [hal.Board].
 func (a awaited) Streams() []hal.StreamInfo {
-	var list []hal.StreamInfo
-	for _, name := range []string{"main", "sub"} {
-		for _, s := range a.cfg.Sources {
-			if s.Stream == name {
-				list = append(list, hal.StreamInfo{Name: name, Default: hal.VideoConfig{Width: s.Width, Height: s.Height, FPS: s.FPS, GOP: s.GOP, Bitrate: s.Bitrate}})
-			}
+	list := []hal.StreamInfo{{Name: "main"}}
+	if a.cfg.Board == config.BoardPipe { // which a sidecar has, it has not said
+		return append(list, hal.StreamInfo{Name: "sub"})
+	}
+	for _, s := range a.cfg.V4L2.Sources {
+		info := hal.StreamInfo{Name: s.Stream, Default: hal.VideoConfig{Width: s.Width, Height: s.Height, FPS: s.FPS, GOP: s.GOP, Bitrate: s.Bitrate}}
+		if s.Stream == "main" {
+			list[0] = info
+		} else {
+			list = append(list, info)
 		}
 	}
 	return list

@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
+	"io"
+	"log"
 	"net"
 	"net/http/httptest"
 	"os"
@@ -120,6 +122,7 @@ func TestP4_CheckOfAServer(t *testing.T) {
 	t.Parallel()
 	s := httptest.NewUnstartedServer(nil)
 	s.TLS = &tls.Config{MinVersion: tls.VersionTLS13}
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
 	s.StartTLS()
 	defer s.Close()
 	roots := filepath.Join(t.TempDir(), "roots.pem")
@@ -134,7 +137,7 @@ func TestP4_CheckOfAServer(t *testing.T) {
 	require.NoError(t, err)
 	strict := httptest.NewUnstartedServer(nil)
 	strict.TLS = &tls.Config{MinVersion: tls.VersionTLS13, ClientAuth: tls.RequireAndVerifyClientCert}
-	strict.Config.ErrorLog = nil
+	strict.Config.ErrorLog = log.New(io.Discard, "", 0)
 	strict.StartTLS()
 	defer strict.Close()
 	_, err = checkServer(t.Context(), cfg, server{"broker", strict.Listener.Addr().String(), true}, id)

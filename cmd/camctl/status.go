@@ -82,7 +82,7 @@ func writeStream(w io.Writer, s command.StreamStatus) {
 	}
 	fmt.Fprintf(w, "%s\t%s, %d×%d, %d fps, GOP %d, %d kbit/s\n",
 		s.Name, state, s.Config.Width, s.Config.Height, s.Config.FPS, s.Config.GOP, s.Config.Bitrate/1000)
-	fmt.Fprintf(w, "\t%d frames, %d lost, opened %d times, %d failures\n", s.Frames, s.Lost, s.Opens, s.Failures)
+	fmt.Fprintf(w, "\t%d frames, %d lost, opened %d×, failed %d×\n", s.Frames, s.Lost, s.Opens, s.Failures)
 }
 
 // capabilitiesText lists what the camera can do, and how if it is not by its hardware.

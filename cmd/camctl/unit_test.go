@@ -87,7 +87,7 @@ func TestM1_StatusTellsWhatTheCameraCanDoAndHow(t *testing.T) {
 	for _, line := range []string{
 		"can         keyframe (by restart), leds\n",
 		"main        running, 640×360, 25 fps, GOP 50, 500 kbit/s\n",
-		"            70 frames, 3 lost, opened 2 times, 1 failures\n",
+		"            70 frames, 3 lost, opened 2×, failed 1×\n",
 		"problem     stream.main: device gone (since 2026-01-01T00:00:00Z)\n",
 	} {
 		require.Contains(t, out.String(), line)
