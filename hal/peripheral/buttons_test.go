@@ -195,9 +195,20 @@ func TestM13_NextButtonIsEndedByContextAndClose(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	within, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	wait(within) // ends within poll, not before it
+	if err := <-ended; !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatal(err)
+	}
 	press(t, keys, 0x198, 1) // nothing is lost by a cancel
 	next(t, b, "reset", true)
 	wait(t.Context())
+	select {
+	case err := <-ended:
+		t.Fatal("ended by itself:", err)
+	case <-time.After(50 * time.Millisecond):
+	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package peripheral
 
 import (
 	"errors"
+	"fmt"
 	"time"
 
 	"iid2secure.nl/camagent/hal"
@@ -17,9 +18,17 @@ type keySource struct {
 	d      *evdev.Device // nil: to be opened
 }
 
-func (s *keySource) add(key uint16, button string) {
-	s.keys = append(s.keys, key)
+// add gives a key to a button.
+func (s *keySource) add(key uint16, button string) error {
+	if has := s.names[key]; has != "" {
+		return fmt.Errorf("is key %d, which button %q has: want another one", key, has)
+	}
 	s.names[key] = button
+	s.keys = append(s.keys, key)
+	if s.d != nil {
+		s.d.Want(key)
+	}
+	return nil
 }
 
 func (s *keySource) open() error {

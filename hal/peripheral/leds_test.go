@@ -3,6 +3,7 @@ package peripheral
 import (
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -47,6 +48,22 @@ func TestR4_LEDThatIsUnpluggedIsGone(t *testing.T) {
 	says(t, l.SetLED("status", hal.Pattern{On: 1}), hal.ErrGone, "green:status")
 }
 
+func TestM13_LEDOfAKernelWithoutTheTimerBlinksAllTheSame(t *testing.T) {
+	t.Parallel()
+	root := ledTree(t, "green:status", "255", "")
+	s := opened(t, Config{Root: root, LEDs: []LED{{LED: "status", Class: "green:status"}}})
+	if err := part[hal.LEDs](t, s).SetLED("status", hal.Pattern{On: shortest, Off: shortest}); err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]int{}
+	for ctx := limit(t); seen["0"] < 2 || seen["255"] < 2; {
+		if ctx.Err() != nil {
+			t.Fatal("it does not blink:", seen)
+		}
+		seen[read(t, root, "sys/class/leds/green:status/brightness")]++
+	}
+}
+
 // bulb is an LED that can't blink; it notes when it changed.
 type bulb struct {
 	mu    sync.Mutex
@@ -54,12 +71,23 @@ type bulb struct {
 	is    bool
 	list  []string
 	fail  error
+
+	slow    chan struct{} // if it is there, Set waits for it
+	within  atomic.Int32  // calls of Set
+	crowded atomic.Bool   // there were two at once
 }
 
 func (b *bulb) blink(_, _ time.Duration) error { return hal.ErrUnable }
 func (b *bulb) Close() error                   { return nil }
 
 func (b *bulb) Set(on bool) error {
+	if b.within.Add(1) > 1 {
+		b.crowded.Store(true)
+	}
+	defer b.within.Add(-1)
+	if b.slow != nil {
+		<-b.slow
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if on != b.is {
@@ -89,6 +117,36 @@ func TestM13_LEDOnALineBlinksByOneGoroutine(t *testing.T) {
 		want := "[true after 0s false after 100ms true after 300ms false after 100ms true after 300ms false after 10ms]"
 		if got := fmt.Sprint(b.list); got != want {
 			t.Errorf("%s, want %s", got, want)
+		}
+	})
+}
+
+func TestR4_NewPatternWaitsForTheOldOnesGoroutine(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := &bulb{slow: make(chan struct{}, 1)}
+		l := newLEDs()
+		l.add("status", b)
+		b.slow <- struct{}{}
+		if err := l.SetLED("status", hal.Pattern{On: time.Second, Off: time.Second}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(1500 * time.Millisecond) // the goroutine is within Set(false)
+		shown := make(chan error, 1)
+		go func() { shown <- l.SetLED("status", hal.Pattern{On: time.Second}) }()
+		synctest.Wait()
+		b.slow <- struct{}{}
+		synctest.Wait()
+		b.slow <- struct{}{}
+		if err := <-shown; err != nil {
+			t.Fatal(err)
+		}
+		if got := fmt.Sprint(b.is, len(b.list)); got != "true 3" || b.crowded.Load() {
+			t.Errorf("lit, changes: %s, want true 3: %v; two at once: %v", got, b.list, b.crowded.Load())
+		}
+		close(b.slow)
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
 		}
 	})
 }

@@ -184,38 +184,50 @@ func (o *opener) buttons(list []Button) {
 	for i, c := range list {
 		field := fmt.Sprintf("buttons[%d]", i)
 		names = append(names, c.Button)
+		var s source
+		var err error
 		if c.Line != "" {
-			spec, err := gpio.Parse(c.Line)
-			s := &lineSource{name: c.Button, system: o.lines, spec: spec, activeLow: c.ActiveLow, still: cmp.Or(c.Debounce, defaultDebounce)}
-			if !o.failed(field+".line", err) && !o.failed(field+".line", s.open()) {
-				sources = append(sources, s)
-			}
-			continue
+			field += ".line"
+			s, err = o.lineButton(c)
+		} else {
+			field += ".key"
+			s, err = o.keyButton(c, devices)
 		}
-		key, err := evdev.Key(c.Key)
-		if o.failed(field+".key", err) {
-			continue
-		}
-		path, err := evdev.Find(o.root, c.Device, key)
-		if o.failed(field+".key", err) {
-			continue
-		}
-		s := devices[path]
-		if s == nil {
-			s = &keySource{root: o.root, device: c.Device, names: map[uint16]string{}}
-			devices[path] = s
+		if !o.failed(field, err) && s != nil {
 			sources = append(sources, s)
 		}
-		if has := s.names[key]; has != "" {
-			o.failed(field+".key", fmt.Errorf("is %s, which button %q has: want another one", c.Key, has))
-			continue
-		}
-		s.add(key, c.Button)
-	}
-	for _, s := range devices {
-		o.failed("buttons", s.open())
 	}
 	o.addButtons(names, sources)
+}
+
+func (o *opener) lineButton(c Button) (source, error) {
+	spec, err := gpio.Parse(c.Line)
+	if err != nil {
+		return nil, err
+	}
+	s := &lineSource{name: c.Button, system: o.lines, spec: spec, activeLow: c.ActiveLow, still: cmp.Or(c.Debounce, defaultDebounce)}
+	return s, s.open()
+}
+
+// keyButton returns no source if the device is among devices already.
+func (o *opener) keyButton(c Button, devices map[string]*keySource) (source, error) {
+	key, err := evdev.Key(c.Key)
+	if err != nil {
+		return nil, err
+	}
+	path, err := evdev.Find(o.root, c.Device, key)
+	if err != nil {
+		return nil, err
+	}
+	if s := devices[path]; s != nil {
+		return nil, s.add(key, c.Button)
+	}
+	s := &keySource{root: o.root, device: c.Device, names: map[uint16]string{}}
+	if err := errors.Join(s.add(key, c.Button), s.open()); err != nil {
+		return nil, err
+	}
+	devices[path] = s
+	return s, nil
 }
 
 func (o *opener) addButtons(names []string, sources []source) {

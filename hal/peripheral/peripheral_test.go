@@ -102,11 +102,19 @@ func TestM13_EveryMissingDeviceIsToldAndNothingStaysOpen(t *testing.T) {
 	}
 }
 
+func TestM13_AKeyThatTwoButtonsHaveIsTold(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	inputs(t, root, "event0", "gpio-keys", 0x198, 0x211)
+	_, err := New(Config{Root: root, Buttons: []Button{{Button: "a", Key: "KEY_RESTART"}, {Button: "b", Key: "0x211"}, {Button: "c", Key: "408", Device: "gpio-keys"}}})
+	says(t, err, nil, "peripherals.buttons[2].key", `button "a" has`)
+}
+
 func TestM13_ASetHasThePartsThatAreConfiguredAndNoOthers(t *testing.T) {
 	root := gpioTree(t, "1", "2", "3", "4", "5", "6") // not parallel: it counts descriptors
 	inputs(t, root, "event0", "gpio-keys", 0x198)
 	before := descriptors(t)
-	everything := Config{
+	c := Config{
 		Root:        root,
 		IRFilter:    &IRFilter{In: "1", Out: "2"},
 		Lights:      []Light{{Kind: "infrared", Line: "3"}},
@@ -117,10 +125,10 @@ func TestM13_ASetHasThePartsThatAreConfiguredAndNoOthers(t *testing.T) {
 	if none := opened(t, Config{}); len(none.Parts()) != 0 {
 		t.Errorf("parts of nothing: %v", none.Parts())
 	}
-	s := opened(t, everything)
-	c := hal.NewCamera(bare{}, s)
+	s := opened(t, c)
+	camera := hal.NewCamera(bare{}, s)
 	var can []string
-	for _, k := range c.Capabilities() {
+	for _, k := range camera.Capabilities() {
 		if k.By == "" {
 			can = append(can, k.Name)
 		}
@@ -135,13 +143,13 @@ func TestM13_ASetHasThePartsThatAreConfiguredAndNoOthers(t *testing.T) {
 			t.Errorf("%s is in %v", not, can)
 		}
 	}
-	if err := c.SetSiren(true); err != nil {
+	if err := camera.SetSiren(true); err != nil {
 		t.Fatal(err)
 	}
-	if on, err := c.Siren(); err != nil || !on {
+	if on, err := camera.Siren(); err != nil || !on {
 		t.Fatal(on, err)
 	}
-	if err := c.Close(); err != nil {
+	if err := camera.Close(); err != nil {
 		t.Fatal(err)
 	}
 	if value(t, root, "6") != '0' {

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/bits"
+	"slices"
 	"time"
 	"unsafe"
 
@@ -74,7 +75,7 @@ func Open(path string, keys []uint16) (*Device, error) {
 	if err != nil {
 		return nil, sysfs.Explain(err, path)
 	}
-	d := &Device{path: path, fd: fd, keys: keys, down: map[uint16]bool{}, clock: unix.CLOCK_MONOTONIC}
+	d := &Device{path: path, fd: fd, keys: slices.Clone(keys), down: map[uint16]bool{}, clock: unix.CLOCK_MONOTONIC}
 	clock := d.clock
 	if ioctl(fd, setClock, unsafe.Pointer(&clock)) != nil {
 		d.clock = unix.CLOCK_REALTIME // as it is on kernels before 3.4
@@ -91,6 +92,9 @@ func ioctl(fd int, request uint, arg unsafe.Pointer) error {
 
 // FD is what to wait for with poll(2), to be read from.
 func (d *Device) FD() int { return d.fd }
+
+// Want adds a key of interest.
+func (d *Device) Want(key uint16) { d.keys = append(d.keys, key) }
 
 // Close closes the device.
 func (d *Device) Close() error { return unix.Close(d.fd) }
@@ -158,20 +162,11 @@ func (d *Device) take(events []event, held func() (map[uint16]bool, error)) (lis
 }
 
 func (d *Device) change(list []Press, key uint16, down bool, at time.Time) []Press {
-	if d.down[key] == down || !d.wanted(key) {
+	if d.down[key] == down || !slices.Contains(d.keys, key) {
 		return list
 	}
 	d.down[key] = down
 	return append(list, Press{key, down, at})
-}
-
-func (d *Device) wanted(key uint16) bool {
-	for _, k := range d.keys {
-		if k == key {
-			return true
-		}
-	}
-	return false
 }
 
 // held asks the kernel which keys are held.

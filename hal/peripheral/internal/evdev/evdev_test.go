@@ -119,7 +119,7 @@ func TestR4_EventsThatTheKernelDroppedAreMadeUpFor(t *testing.T) {
 	asked := 0
 	held := func() (map[uint16]bool, error) { asked++; return map[uint16]bool{2: true, 3: true}, nil }
 	// What comes before the next report is a part of what was lost.
-	list := d.take([]event{drop, key(1, 1), key(2, 0)}, held)
+	list := d.take([]event{drop, key(2, 1), key(2, 0), key(1, 0)}, held)
 	list = append(list, d.take([]event{sync, key(3, 0)}, held)...)
 	if got, want := fmt.Sprint(shown(list)), "[1 false 2 true 3 false]"; got != want || asked != 1 {
 		t.Errorf("%s after asking %d times, want %s", got, asked, want)

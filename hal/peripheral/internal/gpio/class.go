@@ -15,11 +15,11 @@ import (
 
 // lineClass is an exported line of /sys/class/gpio.
 type lineClass struct {
-	dir    string
-	fd     int // of its value
-	irq    bool
-	last   bool         // level that edges told
-	export func() error // takes the export back, if it was ours
+	dir  string
+	fd   int // of its value
+	irq  bool
+	last bool         // level that edges told
+	undo func() error // takes the export back, if it was ours
 }
 
 func (s System) class() string { return filepath.Join("/", s.Root, "sys/class/gpio") }
@@ -30,7 +30,7 @@ func (s System) openSysfs(line Spec, w wish) (handle, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &lineClass{dir: dir, fd: -1, export: undo}
+	l := &lineClass{dir: dir, fd: -1, undo: undo}
 	if err := l.prepare(w); err != nil {
 		return nil, errors.Join(err, l.close())
 	}
@@ -61,7 +61,7 @@ func (s System) exported(line Spec) (dir string, undo func() error, err error) {
 	}
 	switch err := sysfs.Write(filepath.Join(s.class(), "export"), text); {
 	case errors.Is(err, hal.ErrBusy):
-		return "", nil, fmt.Errorf("%w by a driver of the kernel: name another line", hal.ErrBusy)
+		return "", nil, fmt.Errorf("%w by a driver or another program, which /sys/kernel/debug/gpio names: end that, or name another line", hal.ErrBusy)
 	case errors.Is(err, unix.EINVAL), err == nil && !sysfs.Exists(dir):
 		return "", nil, fmt.Errorf("%w: no chip has line %d; chips by their first line: %s", hal.ErrNotFound, number, sysfs.Names(sysfs.List(s.class(), "gpiochip*")))
 	case err != nil:
@@ -183,5 +183,5 @@ func (l *lineClass) close() error {
 	if l.fd >= 0 {
 		err = unix.Close(l.fd)
 	}
-	return errors.Join(err, l.export())
+	return errors.Join(err, l.undo())
 }
