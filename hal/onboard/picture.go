@@ -134,7 +134,8 @@ func (a *assembler) take(nals [][]byte, at time.Time) {
 	}
 }
 
-func isSlice(n []byte) bool { t := n[0] & 31; return t >= hal.NALSlice && t <= hal.NALIDR }
+// isSlice: of slices in partitions, which no camera makes, the first part.
+func isSlice(n []byte) bool { t := n[0] & 31; return t == hal.NALSlice || t == 2 || t == hal.NALIDR }
 
 // beginsPicture tells whether a slice begins with the picture's first macroblock.
 func beginsPicture(n []byte) bool { return n[1]&0x80 != 0 }

@@ -56,6 +56,9 @@ func TestSlowReaderLosesWholeGOPs(t *testing.T) {
 				if au.Key != (au.Seq%gop == 0) {
 					t.Fatalf("picture %d: key %v", au.Seq, au.Key)
 				}
+				if age := time.Since(au.Time); age > maxQueuedTime+2*frame {
+					t.Fatalf("picture %d is %v old", au.Seq, age)
+				}
 				next, last = au.Seq+1, au.Seq
 			}
 			if last < 2000-2*gop {
@@ -69,15 +72,17 @@ func TestSlowReaderLosesWholeGOPs(t *testing.T) {
 	}
 }
 
-// One GOP alone may be longer than what can wait: its rest is left out.
+// One GOP alone may be longer than what can wait: nothing of it does then, as
+// what is older than 5 s is refused above.
 func TestSlowReaderOfALongGOP(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		v := reel()
-		for i := range 3 * maxQueued {
-			v.got(picture{data: []byte{1}, key: i == 0 || i == 2*maxQueued, stamp: uint32(i * 3600), at: time.Now()})
+		const again = 500
+		for i := range again + 50 {
+			v.got(picture{data: []byte{1}, key: i == 0 || i == again, stamp: uint32(i * 3600), at: time.Now()})
 			time.Sleep(frame)
-			if n := len(v.queue.items); n > maxQueued {
+			if n := len(v.queue.items); n > 1+int(maxQueuedTime/frame) {
 				t.Fatalf("%d pictures wait", n)
 			}
 			if i == 10 {
@@ -87,7 +92,7 @@ func TestSlowReaderOfALongGOP(t *testing.T) {
 			}
 		}
 		au, err := v.Next(t.Context())
-		if err != nil || au.Seq != 2*maxQueued || !au.Key || au.Lost != 2*maxQueued-5 {
+		if err != nil || au.Seq != again || !au.Key || au.Lost != again-5 {
 			t.Errorf("picture %d, key %v, %d lost, %v", au.Seq, au.Key, au.Lost, err)
 		}
 	})
@@ -98,12 +103,12 @@ func TestLossesWaitForAKeyFrame(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := reel()
 		step := func(i int, whole bool) {
-			p := picture{key: i%gop == 0, stamp: uint32(i * 3600), at: time.Now()}
+			p := picture{key: i%gop == 0, stamp: uint32(i * 900), at: time.Now()}
 			if whole {
 				p.data = []byte{1}
 			}
 			v.got(p)
-			time.Sleep(frame)
+			time.Sleep(frame / 4)
 		}
 		step(5, true) // before the first key frame: left out, not lost
 		for i := range 100 {

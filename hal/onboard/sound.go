@@ -68,7 +68,7 @@ func (s *sound) atClose(f func()) { s.closed = f }
 
 var errSound = errors.New("want G.711, L16, AAC-LC or Opus, of one or two channels")
 
-// choose takes the first track of sound that hal knows.
+// choose takes a track of sound that hal knows, plain samples rather than others.
 func (s *sound) choose(medias []*description.Media) (track, func(*rtp.Packet), error) {
 	const audio = description.MediaTypeAudio
 	t, ok := track{}, false

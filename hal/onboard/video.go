@@ -18,9 +18,10 @@ import (
 
 const (
 	videoRate = 90000 // of the time stamps (RFC 6184, 5.1)
-	// What may wait for a slow reader.
+	// What may wait for a slow reader; older pictures are of no use to hal.Camera.
 	maxQueued      = 250
 	maxQueuedBytes = 4 << 20
+	maxQueuedTime  = 3 * time.Second
 	// disorders is how many pictures from the past one GOP may have before the
 	// stream counts as one with B-frames; a clock that is set makes one.
 	disorders = 3
@@ -166,44 +167,42 @@ func (v *video) inOrder(p picture) bool {
 	return true
 }
 
-// push queues a picture. When there are too many, those go that nobody misses:
-// all before the newest key frame, else the rest of this GOP.
+// push queues a picture. When there are too many, all before the newest key
+// frame go; without one, all, and the rest of this GOP.
 func (v *video) push(list []hal.AccessUnit, au hal.AccessUnit) []hal.AccessUnit {
 	v.full = v.full && !au.Key
+	for !v.full && tooMany(list, &au) {
+		key := newestKey(list)
+		v.full = key == len(list) && !au.Key
+		clear(list[:key])
+		list = list[key:]
+	}
 	if v.full {
-		return list
-	}
-	if tooMany(list, &au) {
-		list = trim(list, au.Key)
-	}
-	if v.full = tooMany(list, &au); v.full {
 		return list
 	}
 	return append(list, au)
 }
 
+// newestKey is the place of the newest key frame behind the first picture, the
+// length if there is none.
+func newestKey(list []hal.AccessUnit) int {
+	for i := len(list) - 1; i > 0; i-- {
+		if list[i].Key {
+			return i
+		}
+	}
+	return len(list)
+}
+
 func tooMany(list []hal.AccessUnit, more *hal.AccessUnit) bool {
+	if len(list) == 0 {
+		return false
+	}
 	size := len(more.Data)
 	for i := range list {
 		size += len(list[i].Data)
 	}
-	return len(list) >= maxQueued || len(list) > 0 && size > maxQueuedBytes
-}
-
-// trim drops what is before the newest key frame, all if that comes next. It
-// leaves the rest of a GOP whose beginning was read.
-func trim(list []hal.AccessUnit, all bool) []hal.AccessUnit {
-	from := len(list)
-	for i := len(list) - 1; !all && i >= 0 && from == len(list); i-- {
-		if list[i].Key {
-			from = i
-		}
-	}
-	if from == len(list) && !all {
-		return list
-	}
-	clear(list[:from])
-	return list[from:]
+	return len(list) >= maxQueued || size > maxQueuedBytes || more.Time.Sub(list[0].Time) > maxQueuedTime
 }
 
 // Next implements [hal.VideoStream].
@@ -234,7 +233,7 @@ func (v *video) begins(au *hal.AccessUnit) {
 	defer v.mu.Unlock()
 	v.config.GOP = int(au.Seq - last.Seq)
 	if fps := float64(v.config.GOP) / au.Time.Sub(last.Time).Seconds(); !v.timed {
-		v.config.FPS = int(math.Round(fps))
+		v.config.FPS = int(math.Round(min(fps, maxFPS)))
 	}
 }
 
