@@ -142,6 +142,17 @@ func TestR4_FilterLineThatStaysOnKeepsTheOtherOff(t *testing.T) {
 	})
 }
 
+func TestR4_FilterThatAKilledProcessLeftDrivenIsAtRestOnceItIsOpened(t *testing.T) {
+	t.Parallel()
+	root := gpioTree(t, "17", "18")
+	set(t, root, "17", '1')
+	opened(t, Config{Root: root, IRFilter: &IRFilter{In: "17", Out: "18"}})
+	if value(t, root, "17") != '0' || value(t, root, "18") != '0' {
+		t.Error("a line is driven")
+	}
+	holds(t, root, map[string]string{"sys/class/gpio/gpio17/direction": "low"})
+}
+
 func TestM13_FilterOnLines(t *testing.T) {
 	t.Parallel()
 	root := gpioTree(t, "17", "18", "5")
