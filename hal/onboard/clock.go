@@ -62,8 +62,8 @@ func (c *clock) tooLate(late time.Duration, arrived time.Time) bool {
 	return late > 4*apart || arrived.Sub(c.lateSince) > apart
 }
 
-// correction brings the mapping nearer to the arrivals: fast if it is ahead of
-// them, as nothing arrives before it was captured, slowly if all of a period
+// correction brings the mapping nearer to the arrivals: at once if it is ahead
+// of them, as nothing arrives before it was captured, slowly if all of a period
 // were late.
 func (c *clock) correction(step, late time.Duration, arrived time.Time) time.Duration {
 	c.least = min(c.least, late)
@@ -72,7 +72,7 @@ func (c *clock) correction(step, late time.Duration, arrived time.Time) time.Dur
 	}
 	if late < 0 {
 		c.floor = 0
-		return max(late, -step/2)
+		return late
 	}
 	slew := min(c.floor, step/1000)
 	c.floor -= slew

@@ -24,9 +24,8 @@ func (s *session) explain(err error) error {
 	var auth liberrors.ErrClientAuthSetup
 	var sdp liberrors.ErrClientSDPInvalid
 	var udp liberrors.ErrClientServerRequestedUDP
-	known := errors.Is(err, hal.ErrGarbage) || errors.Is(err, hal.ErrNotFound) || errors.Is(err, hal.ErrUnable)
 	switch {
-	case known:
+	case errors.Is(err, hal.ErrGarbage), errors.Is(err, hal.ErrNotFound), errors.Is(err, hal.ErrUnable): // by choose
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Errorf("%w: nothing listens on %s: is the streamer running?", hal.ErrGone, s.src.addr)
 	case errors.As(err, &status):
@@ -36,11 +35,11 @@ func (s *session) explain(err error) error {
 	case errors.As(err, &udp):
 		err = fmt.Errorf("%w: %w", hal.ErrUnable, errUDP)
 	case errors.As(err, &sdp):
-		err = fmt.Errorf("%w: the streamer's description can't be read: %.200s", hal.ErrGarbage, printable(sdp.Err))
+		err = fmt.Errorf("%w: the streamer's description can't be read: %s", hal.ErrGarbage, printable(sdp.Err))
 	case errors.Is(err, errRedirect):
 		err = fmt.Errorf("%w: %w", hal.ErrNotFound, err)
 	default:
-		err = fmt.Errorf("%w: %.200s", hal.ErrGone, printable(err))
+		err = fmt.Errorf("%w: %s", hal.ErrGone, printable(err))
 	}
 	return fmt.Errorf("%s: %w", s.src.shown, err)
 }
