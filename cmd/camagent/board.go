@@ -133,7 +133,7 @@ func openPeripherals(cfg config.Peripherals) ([]any, error) {
 	}
 	set, err := peripheral.New(pc)
 	if err != nil {
-		return nil, fmt.Errorf("peripherals: %w", err)
+		return nil, err // names its fields itself
 	}
 	return []any{set}, nil
 }
