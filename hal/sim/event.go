@@ -31,49 +31,50 @@ type problem struct {
 }
 
 // build makes an event of fields, of which one is the action.
-func build(fields []field, line int, script bool) (event, []problem) {
-	var bad []problem
-	complain := func(line int, format string, args ...any) {
-		bad = append(bad, problem{line, fmt.Sprintf(format, args...)})
-	}
-	var e event
-	var is *action
-	seen := map[string]bool{}
-	for _, f := range fields {
-		k, ok := named(f.key)
-		switch {
-		case seen[f.key]:
-			complain(f.line, "%s stands twice", f.key)
-		case ok && is != nil:
-			complain(f.line, "%s and %s in one entry: give each its own", is.name, f.key)
-		case ok:
-			is, e.kind, e.lasts = &actions[k], k, actions[k].lasts
-		}
-		seen[f.key] = true
-	}
-	if is == nil {
-		told := "no action"
-		for _, f := range fields {
-			if f.key != keyAt.name && f.key != keyFor.name && f.key != keyEvery.name {
-				told, line = fmt.Sprintf("%q is no action", f.key), f.line
-				break
-			}
-		}
-		complain(line, "%s: want one of %s", told, actionNames())
+func build(fields []field, line int, script bool) (e event, bad []problem) {
+	k, ok, bad := choose(fields, line)
+	if !ok {
 		return e, bad
 	}
+	is := &actions[k]
+	e.kind, e.lasts = k, is.lasts
 	for _, p := range is.params() {
 		p.put(&e, p.usual)
 	}
 	for _, f := range fields {
 		if err := is.set(&e, f, script); err != nil {
-			complain(f.line, "%v", err)
+			bad = append(bad, problem{f.line, err.Error()})
 		}
 	}
 	if len(bad) == 0 && e.every > 0 && e.lasts > e.every {
-		complain(line, "%s lasts %v, but comes again every %v: want a shorter for", is.name, e.lasts, e.every)
+		bad = append(bad, problem{line, fmt.Sprintf("%s lasts %v, but comes again every %v: want a shorter for", is.name, e.lasts, e.every)})
 	}
 	return e, bad
+}
+
+// choose finds the one action among fields.
+func choose(fields []field, line int) (is kind, found bool, bad []problem) {
+	seen := map[string]bool{}
+	stranger := problem{line, "no action"}
+	for _, f := range fields {
+		k, ok := named(f.key)
+		switch {
+		case seen[f.key]:
+			bad = append(bad, problem{f.line, f.key + " stands twice"})
+		case ok && found:
+			bad = append(bad, problem{f.line, fmt.Sprintf("%s and %s in one entry: give each its own", actions[is].name, f.key)})
+		case ok:
+			is, found = k, true
+		case stranger.text == "no action" && f.key != keyAt.name && f.key != keyFor.name && f.key != keyEvery.name:
+			stranger = problem{f.line, fmt.Sprintf("%q is no action", f.key)}
+		}
+		seen[f.key] = true
+	}
+	if !found {
+		stranger.text += ": want one of " + actionNames()
+		bad = append(bad, stranger)
+	}
+	return is, found, bad
 }
 
 func (a *action) params() []param {

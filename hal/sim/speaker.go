@@ -82,7 +82,8 @@ func (h *Heard) cut(t time.Time) {
 	if h.Format.Codec == hal.L16 {
 		width = 2
 	}
-	n := int(t.Sub(h.Time)*time.Duration(h.Format.Rate)/time.Second) * width
+	played := min(t.Sub(h.Time), time.Minute) // no piece is longer
+	n := int(played*time.Duration(h.Format.Rate)/time.Second) * width
 	h.Data = h.Data[:min(max(n, 0), len(h.Data))]
 }
 
