@@ -5,18 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"slices"
 	"time"
-
-	"iid2secure.nl/camagent/hal"
 )
-
-func listCases() []Case {
-	return []Case{
-		{"streams", "Streams lists the streams in order of size, the largest first; the list is the same at every call.",
-			"a list built from a map, or defaults outside the stated ranges", 15 * time.Second, streamsListed},
-	}
-}
 
 // onFilm is a case that looks at each stream of the film.
 func onFilm(look func(*take) error) func(context.Context, *subject) error {
@@ -68,52 +58,6 @@ func filmCases() []Case {
 	}
 }
 
-func streamsListed(ctx context.Context, s *subject) error {
-	o, err := s.board(ctx)
-	if err != nil {
-		return err
-	}
-	list := o.board.Streams()
-	if len(list) == 0 {
-		return errors.New("the list is empty, want one stream at least")
-	}
-	if again := o.board.Streams(); !slices.Equal(list, again) {
-		return fmt.Errorf("the list changed from %+v to %+v", list, again)
-	}
-	names := map[string]bool{}
-	for i, info := range list {
-		d := info.Default
-		switch {
-		case info.Name == "" || names[info.Name]:
-			return fmt.Errorf("stream %d is called %q, want a name of its own", i, info.Name)
-		case i == 0 && info.Name != "main":
-			return fmt.Errorf(`the first stream is called %q, want "main"`, info.Name)
-		case i > 0 && d.Width*d.Height > list[0].Default.Width*list[0].Default.Height && list[0].Default.Width > 0:
-			return fmt.Errorf("stream %s is larger than the first", info.Name)
-		}
-		names[info.Name] = true
-		for _, f := range fields(&info, &d) {
-			if f.has() && (f.Min < 1 || f.Min > f.Max || f.is != 0 && (f.is < f.Min || f.is > f.Max)) {
-				return fmt.Errorf("stream %s: %s is %d by default, of %d to %d", info.Name, f.name, f.is, f.Min, f.Max)
-			}
-		}
-	}
-	return nil
-}
-
-// field is one number of a VideoConfig that has a range.
-type field struct {
-	name string
-	is   int
-	hal.Range
-}
-
-func (f *field) has() bool { return f.Range != hal.Range{} }
-
-func fields(info *hal.StreamInfo, c *hal.VideoConfig) []field {
-	return []field{{"fps", c.FPS, info.FPS}, {"gop", c.GOP, info.GOP}, {"bitrate", c.Bitrate, info.Bitrate}}
-}
-
 func (t *take) runs() error {
 	if t.err != nil {
 		return fmt.Errorf("after %d frames: %w", len(t.shots), t.err)
@@ -140,45 +84,6 @@ func (t *take) formed() error {
 		return errNoFrames
 	}
 	return t.form
-}
-
-// form tells what of a frame is not as hal.AccessUnit says.
-func form(au *hal.AccessUnit) error {
-	at, idr, slices := 0, false, 0
-	var sps, pps bool
-	for n := range au.NALs() {
-		kind := n[0] & 31
-		inParams := at < au.Params
-		at += 4 + len(n)
-		switch {
-		case kind == hal.NALSPS || kind == hal.NALPPS:
-			sps, pps = sps || kind == hal.NALSPS, pps || kind == hal.NALPPS
-			if !inParams {
-				return errors.New("parameter sets behind what Params says")
-			}
-		case inParams:
-			return fmt.Errorf("a NAL unit of type %d among the parameter sets", kind)
-		case kind == hal.NALAUD || kind >= 10 && kind <= 12:
-			return fmt.Errorf("a NAL unit of type %d, want it dropped", kind)
-		case kind >= 1 && kind <= 5:
-			slices++
-			idr = idr || kind == hal.NALIDR
-		}
-		if n[len(n)-1] == 0 {
-			return errors.New("zeros at the end of a NAL unit")
-		}
-	}
-	switch {
-	case at != len(au.Data):
-		return fmt.Errorf("%d bytes at the end are no NAL unit behind its length", len(au.Data)-at)
-	case slices == 0:
-		return errors.New("no picture in it")
-	case idr != au.Key:
-		return fmt.Errorf("Key is %v and it is an IDR picture: %v", au.Key, idr)
-	case au.Key && !(sps && pps):
-		return errors.New("a key frame without SPS and PPS in front")
-	}
-	return nil
 }
 
 // pairs calls see for each frame and the one before it.
@@ -262,30 +167,11 @@ func (t *take) spsTrue() error {
 	return nil
 }
 
-// sameFPS compares within 5 %, and what rounding to whole numbers takes.
-func sameFPS(is float64, want int) bool {
-	return math.Abs(is-float64(want)) <= max(0.6, 0.05*float64(want))
-}
-
 func (t *take) fpsTrue() error {
 	if t.config.FPS == 0 {
 		return lacks("it does not tell its frame rate")
 	}
 	return fpsOf(t.shots, t.config.FPS)
-}
-
-// fpsOf measures frames a second by their times.
-func fpsOf(shots []shot, want int) error {
-	if len(shots) < 2 {
-		return errNoFrames
-	}
-	first, last := shots[0], shots[len(shots)-1]
-	if took := last.time.Sub(first.time); took > 0 {
-		if is := float64(last.seq-first.seq) / took.Seconds(); !sameFPS(is, want) {
-			return fmt.Errorf("%.2f frames a second, Config says %d", is, want)
-		}
-	}
-	return nil
 }
 
 func (t *take) gopTrue() error {
@@ -296,31 +182,6 @@ func (t *take) gopTrue() error {
 		return lacks("a GOP is longer than the run")
 	}
 	return gopOf(t.shots, t.config.GOP)
-}
-
-// gopOf compares the frames between key frames, which losses make shorter.
-func gopOf(shots []shot, want int) error {
-	key, lost, seen := -1, false, false
-	for i, f := range shots {
-		lost = lost || f.lost > 0
-		if !f.key {
-			if key >= 0 && i-key > want {
-				return fmt.Errorf("no key frame after %d frames, Config says %d", i-key, want)
-			}
-			continue
-		}
-		if key >= 0 && !lost {
-			seen = true
-			if i-key != want {
-				return fmt.Errorf("a key frame after %d frames, Config says %d", i-key, want)
-			}
-		}
-		key, lost = i, false
-	}
-	if !seen {
-		return lacks("no whole GOP was read without a loss")
-	}
-	return nil
 }
 
 func (t *take) bitrateTrue() error {
@@ -337,43 +198,11 @@ func (t *take) bitrateTrue() error {
 	return nil
 }
 
-// bitrateOf measures over whole GOPs where there are two at least, so that it
-// is no matter where the run begins.
-func bitrateOf(shots []shot) float64 {
-	var keys []int
-	for i, f := range shots {
-		if f.key {
-			keys = append(keys, i)
-		}
-	}
-	first, last := 0, len(shots)-1
-	if len(keys) > 2 {
-		first, last = keys[0], keys[len(keys)-1]
-	}
-	bits := 0
-	for _, f := range shots[first:last] {
-		bits += 8 * f.size
-	}
-	return float64(bits) / shots[last].time.Sub(shots[first].time).Seconds()
-}
-
 // How far streams may be from one another: delays differ, the clock may not.
 const (
 	maxApart = 500 * time.Millisecond
 	maxDrift = 150 * time.Millisecond
 )
-
-// age is how old a stream's frames are when they come, the least of many: at
-// the beginning and at the end of the film.
-type age struct {
-	name        string
-	begin, late time.Duration
-}
-
-func agesOf(name string, ages []time.Duration) age {
-	third := len(ages) / 3
-	return age{name, slices.Min(ages[:third]), slices.Min(ages[len(ages)-third:])}
-}
 
 func oneClock(ctx context.Context, s *subject) error {
 	f, err := s.filmed(ctx)

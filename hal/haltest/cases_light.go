@@ -84,9 +84,8 @@ func lights(ctx context.Context, s *subject) error {
 			return fmt.Errorf("a lamp called %q, want infrared or white, once", kind)
 		}
 		seen[kind] = true
-		_, off := 0, error(nil)
 		err := lamp(l, kind)
-		_, off = l.SetLight(kind, 0)
+		_, off := l.SetLight(kind, 0) // whatever came of it
 		if err := errors.Join(err, off); err != nil {
 			return fmt.Errorf("%s: %w", kind, err)
 		}

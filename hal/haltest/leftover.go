@@ -23,8 +23,6 @@ const leaveWithin = 2 * time.Second
 // leftovers are what a process has: open files and children, each with what it is.
 type leftovers struct{ files, children map[string]string }
 
-func (s *subject) id() string { return fmt.Sprintf("%p", s) }
-
 func (s *subject) left() leftovers {
 	if s.Shared {
 		return leftovers{}
@@ -82,7 +80,7 @@ func (s *subject) goroutines() []string {
 	}
 	var list []string
 	for _, g := range strings.Split(b.String(), "\n\n") {
-		if strings.Contains(g, strconv.Quote(s.id())) && !strings.Contains(g, "hal/haltest.") {
+		if strings.Contains(g, strconv.Quote(s.id)) && !strings.Contains(g, "hal/haltest.") {
 			list = append(list, innermost(g))
 		}
 	}

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"runtime/pprof"
 	"slices"
+	"strconv"
 	"time"
 )
 
@@ -16,9 +18,9 @@ import (
 func Run(ctx context.Context, s Subject) Report {
 	begin := time.Now()
 	r := Report{Subject: s.Name}
-	run := &subject{Subject: s}
+	run := &subject{Subject: s, id: strconv.FormatUint(rand.Uint64(), 36)}
 	// Goroutines inherit labels: so the board's are told from all others.
-	pprof.Do(ctx, pprof.Labels(label, run.id()), func(ctx context.Context) { r.Results = run.all(ctx) })
+	pprof.Do(ctx, pprof.Labels(label, run.id), func(ctx context.Context) { r.Results = run.all(ctx) })
 	r.Info, r.Streams = run.info, run.streams
 	r.Took = time.Since(begin)
 	r.OK = ctx.Err() == nil && r.Count(Failed) == 0 && r.Count(Passed) > 0

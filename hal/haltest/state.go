@@ -17,6 +17,7 @@ const closeWithin = 5 * time.Second
 // subject is the state of one run.
 type subject struct {
 	Subject
+	id     string    // of this run alone
 	before leftovers // what was there before the first board
 
 	mu   sync.Mutex // a case that hangs goes on beside the next one
