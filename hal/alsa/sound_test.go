@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -34,6 +35,7 @@ type fakeCard struct {
 	period  int
 	samples []int16 // to be captured
 	xrun    bool
+	empty   int // times that somebody asked for samples in vain
 	starts  int
 	played  []int16
 	queued  int
@@ -114,6 +116,7 @@ func (k *fakeCard) get(x *transfer, fd int) error {
 	if len(k.samples) == 0 {
 		var count [8]byte
 		_, _ = unix.Read(fd, count[:])
+		k.empty++
 		return unix.EAGAIN
 	}
 	channels := k.channels[0]
@@ -138,7 +141,15 @@ func (k *fakeCard) wake() {
 	}
 }
 
-func (k *fakeCard) set(f func()) { k.mu.Lock(); defer k.mu.Unlock(); f(); k.wake() }
+// waited waits until somebody asks for samples in vain, and then waits for them.
+func (k *fakeCard) waited(since int) {
+	for is := since; is <= since; runtime.Gosched() {
+		k.look(func() { is = k.empty })
+	}
+}
+
+func (k *fakeCard) look(f func()) { k.mu.Lock(); defer k.mu.Unlock(); f() }
+func (k *fakeCard) set(f func())  { k.mu.Lock(); defer k.mu.Unlock(); f(); k.wake() }
 
 // folders are what the kernel lists of cards 0 "Other" and 3 "Cam".
 func folders(t *testing.T, k *fakeCard) finder {
@@ -267,8 +278,12 @@ func TestMicrophone(t *testing.T) {
 		err error
 	}
 	next := func(ctx context.Context) chan result {
-		done := make(chan result, 1)
+		done, before := make(chan result, 1), 0
+		k.look(func() { before = k.empty })
 		go func() { f, err := l.Next(ctx); done <- result{f, err} }()
+		if !k.xrun && !k.gone {
+			k.waited(before)
+		}
 		return done
 	}
 	done := next(t.Context())
@@ -279,14 +294,18 @@ func TestMicrophone(t *testing.T) {
 	if r.err != nil || r.f.Samples != 320 || string(r.f.Data[:4]) != "\x00\xc8\x00\xc8" || len(r.f.Data) != 640 {
 		t.Errorf("%d samples, %x…, %v", r.f.Samples, r.f.Data[:min(4, len(r.f.Data))], r.err)
 	}
-	k.set(func() { k.xrun = true })
 	done = next(t.Context())
-	for started := 1; started < 2; {
-		k.set(func() { started = k.starts })
+	k.hear(make([]int16, 100)...) // of which nothing comes
+	for left := 1; left > 0; runtime.Gosched() {
+		k.look(func() { left = len(k.samples) })
+	}
+	k.set(func() { k.xrun = true })
+	for started := 1; started < 2; runtime.Gosched() {
+		k.look(func() { started = k.starts })
 	}
 	k.hear(make([]int16, 640)...)
-	if r := <-done; r.err != nil || l.xruns.Load() != 1 {
-		t.Errorf("after a loss: %v, %d counted", r.err, l.xruns.Load())
+	if r := <-done; r.err != nil || l.xruns.Load() != 1 || len(k.samples) > 0 {
+		t.Errorf("after a loss: %v, %d counted, %d samples are left", r.err, l.xruns.Load(), len(k.samples))
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done = next(ctx)
@@ -306,9 +325,11 @@ func TestMicrophone(t *testing.T) {
 
 func TestMicrophoneCloseEndsNext(t *testing.T) {
 	t.Parallel()
-	l := listen(t, &fakeCard{rates: []int{8000}, channels: []int{1}})
+	k := &fakeCard{rates: []int{8000}, channels: []int{1}}
+	l := listen(t, k)
 	done := make(chan error, 1)
 	go func() { _, err := l.Next(t.Context()); done <- err }()
+	k.waited(0)
 	if err := errors.Join(l.Close(), l.Close()); err != nil {
 		t.Error(err)
 	}

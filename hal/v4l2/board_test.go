@@ -110,8 +110,10 @@ func TestNextEnds(t *testing.T) {
 	b := fakeBoard(t, k, finder{k, "", ""}, mainOf(dev0))
 	v := openFake(t, b)
 	next := func(ctx context.Context) chan error {
-		done := make(chan error, 1)
+		done, before := make(chan error, 1), 0
+		k.look(func() { before = k.nodes[dev0].empty })
 		go func() { _, err := v.Next(ctx); done <- err }()
+		k.waited(dev0, before)
 		return done
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -145,6 +147,29 @@ func TestNextEnds(t *testing.T) {
 	}
 	if _, err := b.OpenVideo(t.Context(), "main", hal.VideoConfig{}); !errors.Is(err, hal.ErrGone) {
 		t.Errorf("opened while it is away: %v", err)
+	}
+}
+
+// Another rate takes another start: what comes before its key frame is of no use.
+func TestAnotherRateStartsAnew(t *testing.T) {
+	t.Parallel()
+	n := h264Node()
+	n.controls = map[uint32]queryControl{cidBitrate: {Type: ctrlTypeInteger, Min: 1, Max: 100}}
+	k := newFake(map[string]*fakeNode{dev0: n})
+	b := fakeBoard(t, k, finder{k, "", ""}, mainOf(dev0))
+	v := openFake(t, b)
+	k.give(t, dev0, keyFrame(), 1, 0)
+	first := read(t, v)
+	done := make(chan hal.AccessUnit, 1)
+	go func() { done <- read(t, v) }() // is not disturbed
+	k.waited(dev0, 0)
+	if is, err := (tuner{b}).Tune("main", hal.VideoConfig{FPS: 10}); err != nil || is.FPS != 10 || n.starts != 2 {
+		t.Errorf("%+v, %v, %d starts", is, err, n.starts)
+	}
+	k.give(t, dev0, picture1(), 1, 0)
+	k.give(t, dev0, keyFrame(), 1, 0)
+	if au := <-done; !au.Key || au.Seq != first.Seq+2 || au.Lost != 1 {
+		t.Errorf("key %v, number %d after %d, %d lost", au.Key, au.Seq, first.Seq, au.Lost)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -50,7 +51,7 @@ type fakeNode struct {
 	seq     uint32
 	keys    int // forced
 	starts  int
-	halted  int
+	empty   int // times that somebody asked for a picture in vain
 }
 
 func newFake(nodes map[string]*fakeNode) *fakeKernel {
@@ -199,6 +200,7 @@ func (n *fakeNode) queue(fd int, number uintptr, arg unsafe.Pointer) error {
 		n.free = append(n.free, (*buffer)(arg).Index)
 	case calls.dqbuf:
 		if len(n.filled) == 0 {
+			n.empty++
 			return unix.EAGAIN
 		}
 		var count [8]byte
@@ -210,7 +212,6 @@ func (n *fakeNode) queue(fd int, number uintptr, arg unsafe.Pointer) error {
 		n.starts++
 	case calls.streamOff:
 		n.running, n.free, n.filled = false, nil, nil
-		n.halted++
 	}
 	return nil
 }
@@ -243,6 +244,13 @@ func (k *fakeKernel) pull(path string) {
 	n.gone = true
 	if n.running {
 		_, _ = unix.Write(n.fd, binary.NativeEndian.AppendUint64(nil, 1))
+	}
+}
+
+// waited waits until somebody asks for a picture in vain, and then waits for it.
+func (k *fakeKernel) waited(path string, since int) {
+	for is := since; is <= since; runtime.Gosched() {
+		k.look(func() { is = k.nodes[path].empty })
 	}
 }
 
@@ -315,6 +323,11 @@ func fakeBoard(t *testing.T, k *fakeKernel, f finder, c Config) *Board {
 		k.look(func() {
 			if len(k.fds) > 0 {
 				t.Errorf("%d devices were left open", len(k.fds))
+			}
+			for path, n := range k.nodes {
+				if n.running && !n.gone {
+					t.Errorf("%s was left running", path)
+				}
 			}
 		})
 	})

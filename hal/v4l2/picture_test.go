@@ -2,9 +2,11 @@ package v4l2
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"image"
 	"image/jpeg"
+	"runtime"
 	"testing"
 
 	"iid2secure.nl/camagent/hal"
@@ -132,6 +134,17 @@ func TestStillNode(t *testing.T) {
 	k.pull("/dev/video2")
 	if _, err := g.Grab(t.Context()); !errors.Is(err, hal.ErrGone) {
 		t.Errorf("pulled: %v", err)
+	}
+	k.look(func() { n.gone = false })
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { _, err := g.Grab(ctx); done <- err }()
+	for starts := 0; starts < 2; runtime.Gosched() { // what is left of the first is no use
+		k.look(func() { starts = n.starts })
+	}
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
 	}
 	if err := b.Close(); err != nil {
 		t.Error(err)
