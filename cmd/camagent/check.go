@@ -150,7 +150,8 @@ func (c *checkRun) all(ctx context.Context, cfg config.Config, quiet bool) error
 	if c.found("state folder", cfg.StateDir, err) {
 		defer lock.Close()
 	}
-	id, tell, err := checkIdentity(cfg)
+	camera, opening := openCamera(ctx, cfg)
+	id, tell, err := checkIdentity(cfg, camera)
 	c.found("identity", tell, err)
 	tell, err = checkClock(id)
 	c.found("clock", tell, err)
@@ -162,18 +163,27 @@ func (c *checkRun) all(ctx context.Context, cfg config.Config, quiet bool) error
 			c.found(s.what, tell, err)
 		}
 	}
-	c.board(ctx, cfg, quiet)
-	return ctx.Err()
+	if c.found("board", "opened", opening) {
+		c.found("can", canDo(camera), camera.Close())
+		c.board(ctx, cfg, quiet)
+	}
+	if ctx.Err() != nil {
+		return errors.New("check: interrupted")
+	}
+	return nil
 }
 
-// board opens the hardware and looks at all that it promises.
-func (c *checkRun) board(ctx context.Context, cfg config.Config, quiet bool) {
+// openCamera opens the hardware as it is now.
+func openCamera(ctx context.Context, cfg config.Config) (*hal.Camera, error) {
 	h, err := openNow(ctx, cfg)
-	if !c.found("board", "opened", err) {
-		return
+	if err != nil {
+		return nil, err
 	}
-	camera := hal.NewCamera(h.board, h.parts...)
-	c.found("can", canDo(camera), camera.Close())
+	return hal.NewCamera(h.board, h.parts...), nil
+}
+
+// board looks at all that the hardware promises.
+func (c *checkRun) board(ctx context.Context, cfg config.Config, quiet bool) {
 	// What a scenario makes of the hardware is no property of it.
 	cfg.Sim.Scenario = ""
 	c.suite(ctx, quiet, func() (*hardware, error) { return openNow(ctx, cfg) })

@@ -158,3 +158,20 @@ func TestProblemsAreALineEach(t *testing.T) {
 	err := errors.Join(errors.New("one"), errors.Join(errors.New("two\nlines"), errors.New("three")))
 	require.Equal(t, "one|two; lines|three", strings.Join(problems(err), "|"))
 }
+
+func TestQRIsMadeOnceAndShown(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "state")
+	first, err := camagent(t, "qr", "--state_dir", dir, "--format", "text")
+	require.NoError(t, err)
+	require.True(t, strings.HasPrefix(first, "IID2:"), first)
+	again, err := camagent(t, "qr", "--state_dir", dir, "--format", "text")
+	require.NoError(t, err)
+	require.Equal(t, first, again)
+	lock, err := agent.Lock(dir)
+	require.NoError(t, err)
+	defer lock.Close()
+	again, err = camagent(t, "qr", "--state_dir", dir, "--format", "text")
+	require.NoError(t, err, "beside a camera that runs")
+	require.Equal(t, first, again)
+}

@@ -34,10 +34,18 @@ func canDo(c *hal.Camera) string {
 	return strings.Join(words, ", ")
 }
 
-// checkIdentity reads the identity in the state folder; nil without an error if
-// there is none yet, and the camera is to make its own.
-func checkIdentity(cfg config.Config) (*identity.Identity, string, error) {
-	id, err := agent.ReadIdentity(cfg, nil)
+// storeOf is where a camera keeps its identity; nil if there is no camera.
+func storeOf(c *hal.Camera) hal.IdentityStore {
+	if c == nil {
+		return nil
+	}
+	return c
+}
+
+// checkIdentity reads the identity; nil without an error if there is none yet,
+// and the camera is to make its own.
+func checkIdentity(cfg config.Config, camera *hal.Camera) (*identity.Identity, string, error) {
+	id, err := agent.ReadIdentity(cfg, storeOf(camera))
 	if errors.Is(err, fs.ErrNotExist) && cfg.Board == config.BoardSim {
 		return nil, "none yet: a simulated camera makes its own at its first start", nil
 	}

@@ -1,14 +1,18 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 
 	"github.com/skip2/go-qrcode"
 	"github.com/spf13/cobra"
 
 	"iid2secure.nl/camagent/agent"
 	"iid2secure.nl/camagent/cloud/identity"
+	"iid2secure.nl/camagent/config"
 )
 
 func qrCommand() *cobra.Command {
@@ -33,11 +37,25 @@ func qr(cmd *cobra.Command, _ []string) error {
 	if err != nil {
 		return err
 	}
-	id, err := agent.LoadIdentity(cfg, nil)
+	id, err := findIdentity(cmd.Context(), cfg)
 	if err != nil {
 		return err
 	}
 	return show(cmd.OutOrStdout(), id)
+}
+
+// findIdentity asks the board only if there is no identity in the state folder:
+// a camera that runs has the board open.
+func findIdentity(ctx context.Context, cfg config.Config) (*identity.Identity, error) {
+	id, err := agent.ReadIdentity(cfg, nil)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return id, err
+	}
+	camera, err := openCamera(ctx, cfg)
+	if err == nil {
+		defer camera.Close()
+	}
+	return agent.LoadIdentity(cfg, storeOf(camera))
 }
 
 func textQR(w io.Writer, id *identity.Identity) error {
