@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -36,33 +37,47 @@ func example(t testing.TB) string {
 	return path
 }
 
+// form is one way to be a camera by this package, and cases that it must pass,
+// not just lack.
+type form struct {
+	open   func(context.Context) (hal.Board, error)
+	passes []string
+}
+
+// named says which form it is that fails.
+type named struct {
+	*testing.T
+	name string
+}
+
+// Errorf implements [haltest.TB].
+func (n named) Errorf(format string, args ...any) { n.T.Errorf(n.name+": "+format, args...) }
+
+// Logf implements [haltest.TB]: what a form lacks is no news.
+func (n named) Logf(string, ...any) {}
+
 // conforms runs the suite; to unplug is to kill the board's program.
-func conforms(t *testing.T, open func(context.Context) (hal.Board, error), applies ...string) {
-	t.Helper()
+func (f form) conforms(t named) {
 	var now hal.Board
 	s := haltest.Subject{
-		Name: t.Name(), Shared: true,
+		Name: t.name, Shared: true,
 		Open: func(ctx context.Context) (hal.Board, []any, error) {
-			b, err := open(ctx)
+			b, err := f.open(ctx)
 			now = b
 			return b, nil, err
 		},
 	}
-	if slices.Contains(applies, "unplug") {
+	if slices.Contains(f.passes, "unplug") {
 		s.Unplug = func() error { return syscall.Kill(-process(now), syscall.SIGKILL) }
 		s.Replug = func() error { return nil }
 	}
 	r := haltest.Check(t, s)
-	passed := map[string]bool{}
-	for _, one := range r.Results {
-		passed[one.Name] = one.Outcome == haltest.Passed
-	}
-	for _, name := range applies {
-		if !passed[name] {
+	for _, name := range f.passes {
+		if !slices.ContainsFunc(r.Results, func(one haltest.Result) bool { return one.Name == name && one.Outcome == haltest.Passed }) {
 			t.Errorf("case %s did not pass", name)
 		}
 	}
-	t.Logf("%d ok, %d not applicable, in %v", r.Count(haltest.Passed), r.Count(haltest.NotApplicable), r.Took)
+	t.T.Logf("%s: %d ok, %d not applicable, in %v", t.name, r.Count(haltest.Passed), r.Count(haltest.NotApplicable), r.Took)
 }
 
 // process is the board's program.
@@ -102,32 +117,30 @@ func TestR4_NothingIsLeft(t *testing.T) {
 	}
 }
 
-func TestM1_CommandConforms(t *testing.T) {
+// Every form keeps the contract. They are tested at the same time: it is mostly
+// waiting.
+func TestM1_EveryFormConforms(t *testing.T) {
 	t.Parallel()
-	src := Source{Stream: "main", Command: []string{tool(t, "ffmpeg", "ffmpeg"), "-v", "error", "-re", "-f", "lavfi", "-i",
-		"testsrc2=s=160x90:r={fps}", "-c:v", "libx264", "-g", "{gop}", "-keyint_min", "{gop}", "-bf", "0", "-tune", "zerolatency", "-f", "h264", "-flush_packets", "1", "-"},
-		FPS: 25, GOP: 25, FPSRange: hal.Range{Min: 5, Max: 50}, GOPRange: hal.Range{Min: 5, Max: 50}}
-	conforms(t, func(context.Context) (hal.Board, error) { return New(Config{Sources: []Source{src}}) }, "first-frame", "sps", "fps", "gop", "unplug")
-}
-
-func TestM1_FileConforms(t *testing.T) {
-	t.Parallel()
-	conforms(t, func(context.Context) (hal.Board, error) {
-		return New(Config{Sources: []Source{{Stream: "main", Path: recorded}}})
-	}, "first-frame", "sps", "fps")
-}
-
-func TestM1_SidecarConforms(t *testing.T) {
-	t.Parallel()
-	conforms(t, func(ctx context.Context) (hal.Board, error) {
-		return NewFramed(ctx, FramedConfig{Command: self(t, "camera")})
-	}, "first-frame", "sps", "fps", "gop", "bitrate", "one-clock", "unplug", "tune-gop", "speaker-pace", "ptz-presets", "sensors", "snapshot")
-}
-
-func TestM1_ExampleInCConforms(t *testing.T) {
-	t.Parallel()
-	path := example(t)
-	conforms(t, func(ctx context.Context) (hal.Board, error) {
-		return NewFramed(ctx, FramedConfig{Command: []string{path, recorded}})
-	}, "first-frame", "sps", "fps", "one-clock", "leds", "lights", "buttons", "keyframe", "unplug")
+	encoder := Source{Stream: "main", Command: []string{tool(t, "ffmpeg", "ffmpeg"), "-v", "error", "-re", "-f", "lavfi", "-i",
+		"testsrc2=s=160x90:r={fps}", "-c:v", "libx264", "-g", "{gop}", "-keyint_min", "{gop}", "-bf", "0", "-tune", "zerolatency",
+		"-f", "h264", "-flush_packets", "1", "-"},
+		FPS: 20, GOP: 20, FPSRange: hal.Range{Min: 5, Max: 25}, GOPRange: hal.Range{Min: 5, Max: 50}}
+	raw := func(s Source) func(context.Context) (hal.Board, error) {
+		return func(context.Context) (hal.Board, error) { return New(Config{Sources: []Source{s}}) }
+	}
+	sidecar := func(argv ...string) func(context.Context) (hal.Board, error) {
+		return func(ctx context.Context) (hal.Board, error) { return NewFramed(ctx, FramedConfig{Command: argv}) }
+	}
+	var all sync.WaitGroup
+	for name, f := range map[string]form{
+		"command": {raw(encoder), []string{"first-frame", "sps", "fps", "gop", "unplug"}},
+		"file":    {raw(Source{Stream: "main", Path: recorded}), []string{"first-frame", "sps", "fps"}},
+		"sidecar": {sidecar(self(t, "camera")...), []string{"first-frame", "sps", "fps", "gop", "bitrate", "one-clock", "unplug", "keyframe",
+			"tune-gop", "tune-bitrate", "image-set", "irfilter", "lights", "lightsensor", "snapshot", "motion", "sound-runs", "speaker-pace",
+			"ptz-presets", "buttons", "leds", "siren", "sensors"}},
+		"example in C": {sidecar(example(t), recorded), []string{"first-frame", "sps", "fps", "one-clock", "leds", "lights", "buttons", "keyframe", "unplug"}},
+	} {
+		all.Go(func() { f.conforms(named{t, name}) })
+	}
+	all.Wait()
 }

@@ -104,6 +104,9 @@ func TestR4_SidecarThatFails(t *testing.T) {
 				if alive(first.child.cmd.Process.Pid) {
 					t.Error("the program still runs")
 				}
+				if !errors.Is(first.in.Close(), os.ErrClosed) || !errors.Is(first.out.Close(), os.ErrClosed) {
+					t.Error("its pipes are still open")
+				}
 				if err := s.Close(); err != nil {
 					t.Error(err)
 				}

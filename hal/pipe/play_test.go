@@ -27,7 +27,10 @@ func playSidecar(part string) {
 		play(&a)
 		return
 	}
-	a.camera = hal.NewCamera(sim.New(sim.Config{Title: "sidecar"}))
+	small := sim.DefaultStreams()
+	small[0].Default.Width, small[0].Default.Height, small[0].Default.Bitrate = 480, 270, 400_000
+	small[1].Default.Width, small[1].Default.Height, small[1].Default.Bitrate = 320, 180, 200_000
+	a.camera = hal.NewCamera(sim.New(sim.Config{Title: "sidecar", Streams: small}))
 	defer a.camera.Close()
 	if part == "noisy" {
 		go func() {
