@@ -165,7 +165,7 @@ func (b *buttons) collect(set []unix.PollFd) error {
 			continue
 		}
 		events, err := p.ready(now)
-		if err == nil && len(events) == 0 && set[i].Revents&(unix.POLLHUP|unix.POLLNVAL) != 0 {
+		if err == nil && len(events) == 0 && broken(set[i].Revents) {
 			err = errors.Join(hal.ErrGone, p.close()) // or poll would never wait again
 		}
 		if err != nil {
@@ -176,6 +176,11 @@ func (b *buttons) collect(set []unix.PollFd) error {
 	}
 	slices.SortStableFunc(b.queue, func(x, y hal.ButtonEvent) int { return x.Time.Compare(y.Time) })
 	return errors.Join(errs...)
+}
+
+// broken tells that a device ended; POLLERR goes with POLLPRI at lines of sysfs.
+func broken(revents int16) bool {
+	return revents&(unix.POLLHUP|unix.POLLNVAL) != 0 || revents == unix.POLLERR
 }
 
 // timeout is how long poll may wait, in milliseconds; -1: for ever.

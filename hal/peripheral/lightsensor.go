@@ -3,6 +3,7 @@ package peripheral
 import (
 	"context"
 	"fmt"
+	"io"
 	"math"
 	"os"
 	"path/filepath"
@@ -87,7 +88,7 @@ func (s *scaleSensor) read(ctx context.Context) (float64, error) {
 		return 0, ctx.Err()
 	case os.IsTimeout(err):
 		return 0, fmt.Errorf("%s: %w", s.path, hal.ErrStalled)
-	case err != nil && n == 0:
+	case err != nil && err != io.EOF:
 		return 0, sysfs.Explain(err, s.path)
 	}
 	return sysfs.Number(s.path, string(b[:n]))
