@@ -20,8 +20,8 @@
 // multiples of 20 ms, both by one monotonic clock, without drift. A frame is
 // painted and encoded up to half an interval before its capture time, and
 // handed over at that time. A reader that comes late gets frames that it missed
-// at once, but at most [MaxBehind] of them; older ones are lost and counted,
-// and the frame after them is a key frame.
+// at once, but at most [MaxBehind] of them, of 2 s; older ones are lost and
+// counted, and the frame after them is a key frame. Sound too waits for 2 s.
 //
 // # What tests can measure
 //

@@ -68,7 +68,7 @@ func (m *microphone) Next(ctx context.Context) (hal.AudioFrame, error) {
 			break
 		}
 	}
-	if now := int64(m.ticker.now() / soundFrame); now-m.next > MaxBehind+1 {
+	if now := int64(m.ticker.now() / soundFrame); now-m.next > int64(maxLate/soundFrame)+1 {
 		m.next = now - 1
 	}
 	f := hal.AudioFrame{

@@ -9,10 +9,10 @@ import (
 	"iid2secure.nl/camagent/hal/sim/internal/h264"
 )
 
-// MaxBehind is how many frames, of picture or sound, a late reader still gets.
+// MaxBehind is how many pictures a late reader still gets.
 const MaxBehind = 25
 
-// maxLate is how old they are at most: at low rates, old frames are few.
+// maxLate is how old they are at most, and sound too.
 const maxLate = 2 * time.Second
 
 // video is one running stream. Next owns what is below "reader's".
