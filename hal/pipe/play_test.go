@@ -103,9 +103,10 @@ func (a *actor) note(line string) int {
 	return bytes.Count(b, []byte("\n"))
 }
 
-// hang ignores everything.
+// hang ignores everything, but not for ever: the test may have been killed.
 func hang() {
 	signal.Ignore(syscall.SIGTERM)
+	time.AfterFunc(2*time.Minute, func() { os.Exit(1) })
 	c := make(chan os.Signal, 1)
 	signal.Notify(c, syscall.SIGUSR2)
 	for {
