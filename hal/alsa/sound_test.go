@@ -269,7 +269,7 @@ func TestMicrophoneTakesWhatTheDeviceHas(t *testing.T) {
 	}
 }
 
-func TestMicrophone(t *testing.T) {
+func TestM1_Microphone(t *testing.T) {
 	t.Parallel()
 	k := &fakeCard{rates: []int{16000}, channels: []int{2}}
 	l := listen(t, k)
@@ -341,7 +341,7 @@ func TestMicrophoneCloseEndsNext(t *testing.T) {
 	}
 }
 
-func TestSpeakerHoldsNoMoreThanItShould(t *testing.T) {
+func TestM1_SpeakerHoldsNoMoreThanItShould(t *testing.T) {
 	t.Parallel()
 	k := &fakeCard{rates: []int{8000}, channels: []int{1}}
 	s, err := newSound(Config{Speaker: "hw:Cam,1"}, folders(t, k))

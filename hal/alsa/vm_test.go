@@ -100,7 +100,7 @@ func bestShare(samples []int16, rate int) (best float64) {
 	return best
 }
 
-func TestVM_WhatIsPlayedIsHeard(t *testing.T) {
+func TestM1_VM_WhatIsPlayedIsHeard(t *testing.T) {
 	for _, f := range (speaker{}).SpeakerFormats() {
 		s := sound(t, loop)
 		heard, played := playAndHear(t, s, f)

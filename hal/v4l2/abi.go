@@ -104,12 +104,7 @@ const (
 	flagTimestampMono = 0x2000
 	capTimePerFrame   = 0x1000
 	ctrlDisabled      = 0x1
-	ctrlGrabbed       = 0x2
 	ctrlReadOnly      = 0x4
-	ctrlNext          = 0x80000000
-	ctrlTypeInteger   = 1
-	ctrlTypeBoolean   = 2
-	ctrlTypeMenu      = 3
 	ctrlTypeButton    = 4
 	quantizationFull  = 1
 	colorspaceJPEG    = 7

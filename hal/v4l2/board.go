@@ -83,16 +83,17 @@ func newBoard(c Config, f finder) (*Board, error) {
 	}
 	slices.SortFunc(b.sources, func(x, y *source) int { return order(x.Stream) - order(y.Stream) })
 	var errs []error
-	used := map[string]string{}
+	used := map[string]string{} // streams by the names of their nodes
 	for _, s := range b.sources {
-		path, err := b.probe(s)
-		if other := used[path]; err == nil && other != "" {
-			err = fmt.Errorf("%s: %w: is that of stream %q already, want a device for each", path, hal.ErrArgument, other)
+		name, err := b.probe(s)
+		if other := used[name]; err == nil && other != "" {
+			err = fmt.Errorf("device %s: %w: is that of stream %q already, want a device for each", s.Device, hal.ErrArgument, other)
 		}
-		used[path] = s.Stream
 		if err != nil {
 			errs = append(errs, s.errorf(err))
+			continue
 		}
+		used[name] = s.Stream
 	}
 	if c.Still != "" {
 		if err := b.probeStill(c.Still, used); err != nil {
@@ -140,7 +141,7 @@ func (s *source) wish() hal.VideoConfig {
 }
 
 // probe asks a source's device what it can do, without changing it, and returns
-// its node.
+// the name of its node.
 func (b *Board) probe(s *source) (string, error) {
 	d, err := b.openNode(s)
 	if err != nil {
@@ -149,7 +150,7 @@ func (b *Board) probe(s *source) (string, error) {
 	defer d.close()
 	pix, err := d.setFormat(calls.tryFmt, fmtH264, s.Width, s.Height)
 	if err != nil {
-		return d.path, err
+		return "", err
 	}
 	at := size{int(pix.Width), int(pix.Height)}
 	u := b.find.uvc(d.path)
@@ -165,7 +166,7 @@ func (b *Board) probe(s *source) (string, error) {
 		b.model = d.card
 		b.picture = newPicture(b, d)
 	}
-	return d.path, nil
+	return nodeName(d.path), nil
 }
 
 // adjust is what a wish will come to, as far as that is known beforehand.

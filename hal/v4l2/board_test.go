@@ -27,7 +27,7 @@ func read(t *testing.T, v hal.VideoStream) hal.AccessUnit {
 	return au
 }
 
-func TestFramesUntilAndAfterALoss(t *testing.T) {
+func TestM1_FramesUntilAndAfterALoss(t *testing.T) {
 	t.Parallel()
 	n := h264Node()
 	n.controls = map[uint32]queryControl{cidForceKey: {Type: ctrlTypeButton}}
@@ -310,7 +310,7 @@ func TestBusyAtTheStart(t *testing.T) {
 }
 
 // A camera is found again under another number, by what it is and not by where.
-func TestCameraComesBackElsewhere(t *testing.T) {
+func TestR4_CameraComesBackElsewhere(t *testing.T) {
 	t.Parallel()
 	for _, byID := range []bool{false, true} {
 		s := newSysfs(t)

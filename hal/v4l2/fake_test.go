@@ -17,6 +17,12 @@ import (
 	"iid2secure.nl/camagent/hal"
 )
 
+const (
+	ctrlTypeInteger = 1
+	ctrlTypeBoolean = 2
+	ctrlTypeMenu    = 3
+)
+
 // fakeKernel is a system with cameras that tests script. File descriptors are
 // real ones, eventfds, so that waiting for them is real too.
 type fakeKernel struct {

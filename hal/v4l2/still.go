@@ -50,7 +50,7 @@ func (b *Board) probeStill(name string, used map[string]string) error {
 		return err
 	}
 	defer d.close()
-	if other := used[d.path]; other != "" {
+	if other := used[nodeName(d.path)]; other != "" {
 		return fmt.Errorf("%s: %w: is that of stream %q, want another node of the camera", d.path, hal.ErrArgument, other)
 	}
 	for _, f := range s.node.want {

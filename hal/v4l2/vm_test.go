@@ -157,7 +157,7 @@ func TestVM_Haltest(t *testing.T) {
 	haltest.Check(t, subject)
 }
 
-func TestVM_FramesAreThoseThatTheCameraSent(t *testing.T) {
+func TestM1_VM_FramesAreThoseThatTheCameraSent(t *testing.T) {
 	c := plug(t, "1", 0)
 	b := c.board(t, "")
 	for _, want := range []hal.VideoConfig{{Width: 640, Height: 360, FPS: 25}, {Width: 1280, Height: 720, FPS: 15}} {
@@ -283,7 +283,7 @@ func TestVM_PictureControls(t *testing.T) {
 	}
 }
 
-func TestVM_UnplugAndReturnUnderAnotherNumber(t *testing.T) {
+func TestR4_VM_UnplugAndReturnUnderAnotherNumber(t *testing.T) {
 	c := plug(t, "1", 0)
 	before, err := c.Device()
 	if err != nil {
