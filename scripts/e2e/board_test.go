@@ -42,9 +42,10 @@ func TestM7_M13_S2_ScenarioPressesTheButtonAndTheDisplayIsScanned(t *testing.T) 
 	if err := s.SignIn(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if got := state(t, s); got.Display == "" || got.LEDs["status"].On != 0 {
-		t.Errorf("nobody owns the camera, and it shows %q, its LED %+v", got.Display, got.LEDs["status"])
-	}
+	eventually(t, 2*time.Second, "the LED is off, and the display shows the QR", func() bool {
+		got := state(t, s)
+		return got.Display != "" && got.LEDs["status"].On == 0
+	})
 	eventually(t, 20*time.Second, "the button opened the window", func() bool { return s.Logged(`button.*reset`) })
 	if _, err := s.Ctl(t.Context(), "pair", "--image", display); err != nil {
 		t.Fatal(err)
