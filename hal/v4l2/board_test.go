@@ -289,6 +289,22 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 	}
 }
 
+// What a device refuses of a wish is not to keep the stream from starting.
+func TestRefusedWishesAreAdjusted(t *testing.T) {
+	t.Parallel()
+	n := h264Node()
+	n.controls = map[uint32]queryControl{cidBitrate: {Type: ctrlTypeInteger, Min: 1, Max: 100, Default: 50}}
+	n.refuse = map[uintptr]error{calls.sParm: unix.EINVAL, calls.sCtrl: unix.EIO}
+	k := newFake(map[string]*fakeNode{dev0: n})
+	v, err := fakeBoard(t, k, finder{k, "", ""}, mainOf(dev0)).OpenVideo(t.Context(), "main", hal.VideoConfig{FPS: 12, Bitrate: 80, Width: 333, Height: 77})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if is := v.Config(); is != (hal.VideoConfig{Width: 64, Height: 48, FPS: 25, Bitrate: 50}) {
+		t.Errorf("%+v", is)
+	}
+}
+
 func TestBusyAtTheStart(t *testing.T) {
 	t.Parallel()
 	for _, call := range []uintptr{calls.sFmt, calls.reqbufs, calls.streamOn} {

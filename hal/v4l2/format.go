@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"iid2secure.nl/camagent/hal"
+	"iid2secure.nl/camagent/hal/internal/kernel"
 )
 
 // most bounds what a driver is asked to list.
@@ -142,8 +143,11 @@ func (d *device) setRate(fps int) (int, error) {
 		return is, nil
 	}
 	p := streamParm{Type: bufCapture, PerFrame: fract{1, uint32(fps)}}
-	if err := d.ioctl(calls.sParm, unsafe.Pointer(&p)); err != nil {
+	err := d.ioctl(calls.sParm, unsafe.Pointer(&p))
+	if errors.Is(err, unix.EBUSY) || kernel.Gone(err) {
 		return is, d.fail("setting the picture rate", err)
+	} else if err != nil {
+		return is, nil // what can't be is adjusted, not refused
 	}
 	return p.PerFrame.rate(), nil
 }
