@@ -5,6 +5,8 @@ import "time"
 const (
 	// apart is how far a streamer's clock and ours may drift apart.
 	apart = time.Second
+	// burst is how much a streamer may send ahead before it counts as one.
+	burst = 200 * time.Millisecond
 	// minStep keeps times strictly rising.
 	minStep = 100 * time.Microsecond
 	// slack is how late all may be without being corrected: so most jitter is none.
@@ -19,7 +21,8 @@ const (
 // can only be added. Tracks whose clocks run at one speed therefore stay
 // together, each as late as its least delay.
 type clock struct {
-	rate int // of the stamps, per second
+	rate  int       // of the stamps, per second
+	after time.Time // what times must be later than: those of an earlier session
 
 	stamp uint32
 	last  time.Time // what stamp was mapped to; zero before the first
@@ -62,9 +65,9 @@ func (c *clock) tooLate(late time.Duration, arrived time.Time) bool {
 	return late > 4*apart || arrived.Sub(c.lateSince) > apart
 }
 
-// correction brings the mapping nearer to the arrivals: at once if it is ahead
-// of them, as nothing arrives before it was captured, slowly if all of a period
-// were late.
+// correction brings the mapping nearer to the arrivals: soon if it is ahead of
+// them, as nothing arrives before it was captured, slowly if all of a period
+// were late. The rest of a burst is put right at once.
 func (c *clock) correction(step, late time.Duration, arrived time.Time) time.Duration {
 	c.least = min(c.least, late)
 	if arrived.Sub(c.began) > floorTime {
@@ -72,7 +75,10 @@ func (c *clock) correction(step, late time.Duration, arrived time.Time) time.Dur
 	}
 	if late < 0 {
 		c.floor = 0
-		return late
+		if late < -burst {
+			return late
+		}
+		return max(late, -step/8)
 	}
 	slew := min(c.floor, step/1000)
 	c.floor -= slew
@@ -85,9 +91,9 @@ func (c *clock) anchor(stamp uint32, arrived time.Time) time.Time {
 }
 
 func (c *clock) set(stamp uint32, t time.Time) time.Time {
-	if !c.last.IsZero() && t.Sub(c.last) < minStep {
-		t = c.last.Add(minStep)
+	if !c.after.IsZero() && t.Sub(c.after) < minStep {
+		t = c.after.Add(minStep)
 	}
-	c.stamp, c.last = stamp, t
+	c.stamp, c.last, c.after = stamp, t, t
 	return t
 }

@@ -50,6 +50,21 @@ func TestClockKeepsTheStreamersSpacing(t *testing.T) {
 	}
 }
 
+// A session that follows another one goes on later, though both were ahead.
+func TestClockAfterAnotherSession(t *testing.T) {
+	t.Parallel()
+	start := time.Now()
+	c := &clock{rate: videoRate, after: start.Add(100 * time.Millisecond)}
+	list := frames(c, start, 0, videoRate, 500, frame, none)
+	rising(t, list)
+	if off := list[0].Sub(start); off < 100*time.Millisecond || off > 101*time.Millisecond {
+		t.Errorf("the first time is %v off", off)
+	}
+	if off := list[499].Sub(start.Add(499 * frame)); off.Abs() > 2*slack {
+		t.Errorf("it is %v off in the end", off)
+	}
+}
+
 // The crystals of sensor and processor differ; 0.02 % is more than they may.
 func TestClockFollowsDrift(t *testing.T) {
 	t.Parallel()

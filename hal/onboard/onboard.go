@@ -68,6 +68,7 @@ type Board struct {
 
 	mu     sync.Mutex
 	open   map[string]io.Closer // by stream, or soundPlace; nil while being opened
+	last   map[string]time.Time // of those that were closed
 	closed bool
 }
 
@@ -79,7 +80,7 @@ var (
 // New checks the configuration, all of it, and starts nothing: the streamer
 // need not run yet.
 func New(c Config) (*Board, error) {
-	b := &Board{timeout: c.Timeout, open: map[string]io.Closer{}}
+	b := &Board{timeout: c.Timeout, open: map[string]io.Closer{}, last: map[string]time.Time{}}
 	if b.timeout == 0 {
 		b.timeout = defaultTimeout
 	}
@@ -183,13 +184,13 @@ func (b *Board) OpenVideo(ctx context.Context, name string, _ hal.VideoConfig) (
 	if err != nil {
 		return nil, err
 	}
-	return place(ctx, b, name, func(ctx context.Context) (*video, error) { return openVideo(ctx, src, b.timeout) })
+	return place(ctx, b, name, func(ctx context.Context) (*video, error) { return openVideo(ctx, src, b.timeout, b.after(name)) })
 }
 
 // place opens a stream while nobody else does, and notes it until it is closed.
 func place[S interface {
 	io.Closer
-	atClose(func())
+	atClose(func(last time.Time))
 }](ctx context.Context, b *Board, name string, open func(context.Context) (S, error)) (S, error) {
 	var none S
 	if err := b.reserve(name); err != nil {
@@ -201,11 +202,11 @@ func place[S interface {
 	defer context.AfterFunc(b.ctx, cancel)()
 	s, err := open(ctx)
 	if err == nil {
-		s.atClose(func() { b.forget(name) })
+		s.atClose(func(last time.Time) { b.forget(name, last) })
 		err = b.note(name, s)
 	}
 	if err != nil {
-		b.forget(name)
+		b.forget(name, time.Time{})
 		if b.ctx.Err() != nil {
 			err = hal.ErrClosed
 		}
@@ -242,10 +243,21 @@ func (b *Board) note(name string, s io.Closer) error {
 	return nil
 }
 
-func (b *Board) forget(name string) {
+// after is what the times of a stream must be later than.
+func (b *Board) after(name string) time.Time {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.last[name]
+}
+
+// forget lets a stream be opened again; last is its last time, if it had any.
+func (b *Board) forget(name string, last time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	delete(b.open, name)
+	if !last.IsZero() {
+		b.last[name] = last
+	}
 }
 
 // Close implements [hal.Board].

@@ -35,7 +35,10 @@ type ear struct {
 
 // OpenMicrophone implements [hal.Microphone].
 func (e *ear) OpenMicrophone(ctx context.Context) (hal.AudioStream, error) {
-	return place(ctx, e.board, soundPlace, func(ctx context.Context) (*sound, error) { return openSound(ctx, e.src, e.board.timeout) })
+	b := e.board
+	return place(ctx, b, soundPlace, func(ctx context.Context) (*sound, error) {
+		return openSound(ctx, e.src, b.timeout, b.after(soundPlace))
+	})
 }
 
 // sound is one open microphone.
@@ -43,7 +46,7 @@ type sound struct {
 	session *session
 	queue   *queue[hal.AudioFrame]
 	closing sync.Once
-	closed  func()
+	closed  func(last time.Time)
 
 	format  hal.AudioFormat
 	unpack  func(*rtp.Packet) [][]byte
@@ -52,8 +55,8 @@ type sound struct {
 	clock clock // gortsplib's reader's own
 }
 
-func openSound(ctx context.Context, src source, timeout time.Duration) (*sound, error) {
-	s := &sound{queue: newQueue[hal.AudioFrame](timeout), closed: func() {}}
+func openSound(ctx context.Context, src source, timeout time.Duration, after time.Time) (*sound, error) {
+	s := &sound{queue: newQueue[hal.AudioFrame](timeout), clock: clock{after: after}}
 	ctx, cancel := within(ctx, timeout)
 	defer cancel()
 	var err error
@@ -64,7 +67,7 @@ func openSound(ctx context.Context, src source, timeout time.Duration) (*sound, 
 	return s, nil
 }
 
-func (s *sound) atClose(f func()) { s.closed = f }
+func (s *sound) atClose(f func(time.Time)) { s.closed = f }
 
 var errSound = errors.New("want G.711, L16, AAC-LC or Opus, of one or two channels")
 
@@ -215,7 +218,7 @@ func (s *sound) Close() error {
 	s.closing.Do(func() {
 		s.queue.close()
 		s.session.close()
-		s.closed()
+		s.closed(s.clock.last)
 	})
 	return nil
 }

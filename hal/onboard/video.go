@@ -36,7 +36,7 @@ type video struct {
 	session *session
 	queue   *queue[hal.AccessUnit]
 	closing sync.Once
-	closed  func()
+	closed  func(last time.Time)
 
 	// gortsplib's reader's own.
 	parts     assembler
@@ -59,9 +59,9 @@ type video struct {
 	sps    []byte
 }
 
-// openVideo starts a stream within a time.
-func openVideo(ctx context.Context, src source, timeout time.Duration) (*video, error) {
-	v := &video{name: src.stream, queue: newQueue[hal.AccessUnit](timeout), clock: clock{rate: videoRate}, closed: func() {}}
+// openVideo starts a stream within a time; its pictures are of after a time.
+func openVideo(ctx context.Context, src source, timeout time.Duration, after time.Time) (*video, error) {
+	v := &video{name: src.stream, queue: newQueue[hal.AccessUnit](timeout), clock: clock{rate: videoRate, after: after}}
 	v.parts.hand, v.parts.gap = v.got, v.lost
 	ctx, cancel := within(ctx, timeout)
 	defer cancel()
@@ -78,7 +78,7 @@ func within(ctx context.Context, d time.Duration) (context.Context, context.Canc
 	return context.WithTimeoutCause(ctx, d, fmt.Errorf("%w: the streamer did not answer for %v", hal.ErrGone, d))
 }
 
-func (v *video) atClose(f func()) { v.closed = f }
+func (v *video) atClose(f func(time.Time)) { v.closed = f }
 
 // choose takes the H.264 track.
 func (v *video) choose(medias []*description.Media) (track, func(*rtp.Packet), error) {
@@ -275,7 +275,7 @@ func (v *video) Close() error {
 	v.closing.Do(func() {
 		v.queue.close()
 		v.session.close()
-		v.closed()
+		v.closed(v.clock.last)
 	})
 	return nil
 }
