@@ -8,6 +8,7 @@ import (
 	"errors"
 	"math"
 	"path/filepath"
+	"runtime"
 	"testing"
 	"time"
 
@@ -39,6 +40,10 @@ func sound(t *testing.T, c Config) *Sound {
 
 func TestVM_Haltest(t *testing.T) {
 	small := sim.Config{Streams: []hal.StreamInfo{{Name: "main", Default: hal.VideoConfig{Width: 320, Height: 180, FPS: 10, GOP: 20, Bitrate: 100_000}}}}
+	cases := []string{"streams", "sound-cancel", "speaker-formats", "speaker-pace", "speaker-close", "speaker-cancel", "no-goroutine-left", "no-file-left"}
+	if runtime.GOARCH != "arm" { // those that watch for ten seconds take one machine
+		cases = append(cases, "one-clock", "sound-runs", "sound-form", "sound-time", "sound-rate", "sound-immutable")
+	}
 	report := haltest.Check(t, haltest.Subject{
 		Name: "alsa",
 		Open: func(context.Context) (hal.Board, []any, error) {
@@ -48,11 +53,10 @@ func TestVM_Haltest(t *testing.T) {
 			}
 			return sim.New(small), []any{s}, nil
 		},
-		Only: []string{"streams", "one-clock", "sound-runs", "sound-form", "sound-time", "sound-rate", "sound-immutable", "sound-cancel",
-			"speaker-formats", "speaker-pace", "speaker-close", "speaker-cancel", "no-goroutine-left", "no-file-left"},
+		Only: cases,
 	})
-	if n := report.Count(haltest.Passed); n != 14 {
-		t.Errorf("%d cases passed, want 14", n)
+	if n := report.Count(haltest.Passed); n != len(cases) {
+		t.Errorf("%d cases passed, want %d", n, len(cases))
 	}
 }
 
