@@ -3,6 +3,7 @@ package hal
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -122,11 +123,27 @@ func (s *fakeStream) Next(ctx context.Context) (AccessUnit, error) {
 	au := AccessUnit{Data: picture, Params: 12, Key: s.n%50 == 0, Time: at, Seq: uint64(s.n)}
 	s.n++
 	if s.b.change != nil {
-		if err := s.b.change(s.n-1, &au); err != nil {
+		switch err := s.b.change(s.n-1, &au); {
+		case errors.Is(err, errNothing):
+			s.n--
+			return AccessUnit{}, s.nothing(ctx)
+		case err != nil:
 			return AccessUnit{}, err
 		}
 	}
 	return au, nil
+}
+
+// errNothing makes a device that gives nothing.
+var errNothing = errors.New("nothing")
+
+func (s *fakeStream) nothing(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-s.done:
+		return ErrClosed
+	}
 }
 
 func (s *fakeStream) Config() VideoConfig { return s.config }

@@ -107,13 +107,22 @@ func TestM5_FrameSizesOfTheSmallestStream(t *testing.T) {
 		main, sub := c.mustOpen(t, "main", VideoConfig{}), c.mustOpen(t, "sub", VideoConfig{})
 		crowd(b, func(int) float64 { return 1000 })
 		list := during(t, c, func() {
-			main.mustRead(t, 1)
-			sub.mustRead(t, 200)
-			crowd(b, func(int) float64 { return 9000 })
-			main.mustRead(t, 200)
-			if len(c.sizes.events.list) > 0 {
+			for n := range 300 {
+				size := 1000.0
+				if n >= 200 {
+					size = 9000
+				}
+				crowd(b, func(int) float64 { return size })
+				main.mustRead(t, 1)
+				crowd(b, func(int) float64 { return 1000 })
+				sub.mustRead(t, 1)
+			}
+			c.sizes.events.mu.Lock()
+			if c.sizes.events.active || len(c.sizes.events.list) > 0 {
 				t.Error("it looks at the large stream")
 			}
+			c.sizes.events.mu.Unlock()
+			crowd(b, func(int) float64 { return 9000 })
 			sub.mustRead(t, 20)
 		})
 		if len(list) != 1 || !list[0].Active {

@@ -17,6 +17,7 @@ import (
 type yard struct {
 	mu     sync.Mutex
 	light  int
+	turned bool // another scene
 	person image.Rectangle
 	err    error
 	grabs  int
@@ -33,7 +34,11 @@ func (y *yard) Grab(context.Context) (*image.YCbCr, error) {
 	y.grabs++
 	p := image.NewYCbCr(image.Rect(0, 0, 320, 180), image.YCbCrSubsampleRatio420)
 	for i := range p.Y {
-		v := y.light/2 + i%320/8 + y.noise.IntN(9) - 4
+		x := i % 320
+		if y.turned {
+			x = 320 - x
+		}
+		v := y.light/2 + x/8 + y.noise.IntN(9) - 4
 		if (image.Point{X: i % 320, Y: i / 320}).In(y.person) {
 			v += 70
 		}
@@ -192,6 +197,8 @@ func TestM5_LightIsNoMotion(t *testing.T) {
 					y.set(func() { y.light-- })
 					<-time.After(100 * time.Millisecond)
 				}
+				y.set(func() { y.turned = true })
+				<-time.After(3 * time.Second)
 				c.disturbed()
 				y.walk(time.Second) // as if a filter passed
 				<-time.After(3 * time.Second)

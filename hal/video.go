@@ -107,6 +107,9 @@ func (v *Video) end(why error) error {
 	v.device = nil
 	if v.failed == nil {
 		v.failed = why
+		if why != nil && !errors.Is(why, ErrClosed) {
+			v.slot.failures.Add(1)
+		}
 	}
 	v.mu.Unlock()
 	if device == nil {
@@ -115,10 +118,7 @@ func (v *Video) end(why error) error {
 	return v.slot.close(device)
 }
 
-func (v *Video) stalled() {
-	v.slot.failures.Add(1)
-	_ = v.end(v.error(ErrStalled))
-}
+func (v *Video) stalled() { _ = v.end(v.error(ErrStalled)) }
 
 // Next blocks for the next frame; errors as [VideoStream.Next], and ErrStalled
 // when the device gave nothing for 5 seconds (10 at its start). After an error
@@ -199,7 +199,6 @@ func (v *Video) fail(opened int, err error) error {
 	if ours {
 		return failed
 	}
-	v.slot.failures.Add(1)
 	_ = v.end(err)
 	return v.because(err)
 }
@@ -381,7 +380,7 @@ type StreamStats struct {
 	Bytes    uint64 `json:"bytes"`
 	Lost     uint64 `json:"lost"`  // frames that the device lost
 	Opens    uint64 `json:"opens"` // how often the device was opened
-	Failures uint64 `json:"failures"`
+	Failures uint64 `json:"failures"` // how often an open stream ended by itself
 }
 
 // Stats counts what one stream did; zero for a name that there is not.
