@@ -378,8 +378,8 @@ type StreamStats struct {
 	Frames   uint64 `json:"frames"`
 	Keys     uint64 `json:"keys"`
 	Bytes    uint64 `json:"bytes"`
-	Lost     uint64 `json:"lost"`  // frames that the device lost
-	Opens    uint64 `json:"opens"` // how often the device was opened
+	Lost     uint64 `json:"lost"`     // frames that the device lost
+	Opens    uint64 `json:"opens"`    // how often the device was opened
 	Failures uint64 `json:"failures"` // how often an open stream ended by itself
 }
 
