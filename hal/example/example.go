@@ -29,7 +29,8 @@ import (
 type Board struct {
 	socket string
 	mu     sync.Mutex
-	open   *video // nil while the stream is closed
+	open   *video    // nil while the stream is closed
+	zero   time.Time // of the daemon's clock, by ours
 }
 
 // New makes a board of the daemon behind socket; it starts nothing.
@@ -88,6 +89,18 @@ func (b *Board) Close() error {
 	return v.Close()
 }
 
+// clock tells when the daemon's clock was zero, from the first frame of a stream:
+// the two clocks meet once, so that times go on from stream to stream, and again
+// when the daemon has been started anew.
+func (b *Board) clock(at time.Duration) time.Time {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if time.Since(b.zero.Add(at)).Abs() > time.Second {
+		b.zero = time.Now().Add(-at)
+	}
+	return b.zero
+}
+
 // maxFrame bounds one frame: more is not H.264 but nonsense.
 const maxFrame = 1 << 20
 
@@ -97,7 +110,7 @@ type video struct {
 	conn   net.Conn
 	in     *bufio.Reader
 	cfg    hal.VideoConfig
-	zero   time.Time // of the daemon's clock, by ours
+	zero   time.Time // as the board's
 	next   uint32    // number of the frame to come
 	lost   uint64    // frames lost since the last one handed over
 	synced bool      // a key frame was seen since the last loss
@@ -127,8 +140,8 @@ func (v *video) Next(ctx context.Context) (hal.AccessUnit, error) {
 		if err != nil {
 			return hal.AccessUnit{}, err
 		}
-		if v.zero.IsZero() { // the first frame: the two clocks meet
-			v.zero, v.next = time.Now().Add(-at), number
+		if v.zero.IsZero() { // the first frame
+			v.zero, v.next = v.board.clock(at), number
 		}
 		if skipped := number - v.next; skipped > 0 { // what follows a loss can't be shown before a key frame
 			v.lost, v.synced = v.lost+uint64(skipped), false
