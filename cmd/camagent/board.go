@@ -20,27 +20,7 @@ import (
 	"iid2secure.nl/camagent/hal/v4l2"
 )
 
-func boardError(cfg config.Config, err error) error {
-	return fmt.Errorf("board %s: %w", cfg.Board, trim(err, cfg.Board))
-}
-
-// trim avoids that a board is named twice.
-func trim(err error, board string) error {
-	if text, ok := strings.CutPrefix(err.Error(), board+" board: "); ok {
-		return said{text, err}
-	}
-	return err
-}
-
-// said is an error in other words.
-type said struct {
-	text string
-	error
-}
-
-func (s said) Error() string { return s.text }
-func (s said) Unwrap() error { return s.error }
-
+// openVideo makes the board that the configuration names, without its parts.
 func openVideo(ctx context.Context, cfg config.Config, log *zap.Logger) (hal.Board, error) {
 	switch cfg.Board {
 	case config.BoardSim:

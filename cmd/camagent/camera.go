@@ -40,7 +40,7 @@ func openHardware(ctx context.Context, cfg config.Config, log *zap.Logger) (*har
 		h.board, err = awaited{cfg, err}, nil
 	}
 	if err != nil {
-		return nil, boardError(cfg, err)
+		return nil, fmt.Errorf("board %s: %w", cfg.Board, err)
 	}
 	sound, err := openSound(cfg.Sound)
 	if errors.Is(err, hal.ErrNotFound) {
