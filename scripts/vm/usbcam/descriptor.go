@@ -129,7 +129,7 @@ func frame(kind Kind, index int, s Size) []byte {
 	for _, v := range intervals {
 		list = append(list, u32(v)...)
 	}
-	common := slices.Concat([]byte{byte(index), 0}, u16(s.Width), u16(s.Height), u32(100_000), u32(4_000_000))
+	common := slices.Concat([]byte{byte(index), 0}, u16(s.Width), u16(s.Height), u32(100_000), u32(2_000_000))
 	count := []byte{byte(len(intervals))}
 	if kind == MJPEG {
 		return descriptor([]byte{classSpecific, 0x07}, common, u32(maxSize), u32(defaultInterval), count, list)
