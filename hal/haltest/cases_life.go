@@ -10,7 +10,7 @@ import (
 )
 
 // soon is how long a call may take to return once it is told to.
-const soon = time.Second
+const soon = 2 * time.Second
 
 func lifeCases() []Case {
 	return []Case{
@@ -211,7 +211,7 @@ func whileReading(ctx context.Context, o *opened, info hal.StreamInfo) error {
 			o.board.Streams()
 		}
 		return nil
-	}).wait(soon / 5)
+	}).wait(soon / 4)
 	stop()
 	err = read.wait(soon)
 	switch {

@@ -188,7 +188,7 @@ func driveStop(ctx context.Context, p hal.PTZ) error {
 	if err := p.Drive(hal.Position{}, 0); err != nil {
 		return err
 	}
-	_, err = stands(ctx, p, soon/2)
+	_, err = stands(ctx, p, soon/4)
 	return err
 }
 
