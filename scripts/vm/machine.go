@@ -57,6 +57,16 @@ func newMachine(name string) (*machine, error) {
 	}, nil
 }
 
+// fetchKernel fetches the kernel, if it is not there yet.
+func (m *machine) fetchKernel(ctx context.Context) error {
+	cmd := exec.CommandContext(ctx, "sh", filepath.Join(filepath.Dir(m.cache), "scripts/vm/kernel.sh"), m.name)
+	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("kernel for %s: %w", m.name, err)
+	}
+	return nil
+}
+
 func (m *machine) file(guest, host string) { m.files[guest] = host }
 
 // folder gives the guest the files below a folder of the host, if there is one.

@@ -53,13 +53,15 @@ func runSuite(ctx context.Context, args []string) (int, error) {
 		return 0, err
 	}
 	defer os.RemoveAll(dir)
-	var machines []*machine
-	for _, name := range flags.Args() {
-		m, err := suiteMachine(ctx, name, filepath.Join(dir, name), checks)
-		if err != nil {
-			return 0, err
-		}
-		machines = append(machines, m)
+	machines := make([]*machine, flags.NArg())
+	errs := make([]error, flags.NArg())
+	var made sync.WaitGroup
+	for i, name := range flags.Args() {
+		made.Go(func() { machines[i], errs[i] = suiteMachine(ctx, name, filepath.Join(dir, name), checks) })
+	}
+	made.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return 0, err
 	}
 	reports := bootAll(ctx, machines, *limit, *verbose)
 	if ctx.Err() != nil {
@@ -99,29 +101,20 @@ func (t *together) Write(b []byte) (int, error) {
 	return t.w.Write(b)
 }
 
-// suiteMachine builds the tests for one architecture.
+// suiteMachine builds the tests for one architecture while its kernel is fetched.
 func suiteMachine(ctx context.Context, name, dir string, checks []check) (*machine, error) {
 	m, err := newMachine(name)
 	if err != nil {
 		return nil, err
 	}
+	kernel := make(chan error, 1)
+	go func() { kernel <- m.fetchKernel(ctx) }()
+	err = errors.Join(m.build(ctx, dir, checks), <-kernel)
+	if err != nil {
+		return nil, err
+	}
 	if err := m.load(suiteModules); err != nil {
 		return nil, err
-	}
-	tests, programs := []string{"test", "-c", "-tags", "vm"}, []string{"build"}
-	for _, c := range checks {
-		tests = append(tests, "./"+c.pkg)
-		for _, p := range c.programs {
-			programs = append(programs, "./"+p)
-		}
-	}
-	if err := errors.Join(os.MkdirAll(dir, 0o755), m.goBuild(ctx, dir+"/", tests...)); err != nil {
-		return nil, err
-	}
-	if len(programs) > 1 {
-		if err := m.goBuild(ctx, dir+"/", programs...); err != nil {
-			return nil, err
-		}
 	}
 	for _, c := range checks {
 		if err := m.addCheck(c, dir); err != nil {
@@ -129,6 +122,21 @@ func suiteMachine(ctx context.Context, name, dir string, checks []check) (*machi
 		}
 	}
 	return m, nil
+}
+
+// build compiles the tests, and the programs beside them, into dir.
+func (m *machine) build(ctx context.Context, dir string, checks []check) error {
+	tests, programs := []string{"test", "-c", "-tags", "vm"}, []string{"build"}
+	for _, c := range checks {
+		tests = append(tests, "./"+c.pkg)
+		for _, p := range c.programs {
+			programs = append(programs, "./"+p)
+		}
+	}
+	if err := errors.Join(os.MkdirAll(dir, 0o755), m.goBuild(ctx, dir+"/", tests...)); err != nil || len(programs) == 1 {
+		return err
+	}
+	return m.goBuild(ctx, dir+"/", programs...)
 }
 
 func (m *machine) addCheck(c check, dir string) error {
