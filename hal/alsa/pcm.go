@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
-	"os"
 	"strings"
 	"unsafe"
 
@@ -46,23 +45,9 @@ type pcm struct {
 func openPCM(sys system, path string, dir direction) (*pcm, error) {
 	fd, err := sys.open(path)
 	if err != nil {
-		return nil, openError(path, err)
+		return nil, kernel.OpenError(path, err, " (\"ls /dev/snd\" lists the sound devices)")
 	}
 	return &pcm{sys: sys, fd: fd, path: path, dir: dir}, nil
-}
-
-func openError(path string, err error) error {
-	switch {
-	case errors.Is(err, unix.ENOENT):
-		return fmt.Errorf("%w: %s (\"ls /dev/snd\" lists the sound devices)", hal.ErrNotFound, path)
-	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
-		return fmt.Errorf("%s: %w: run camagent as a member of group %s", path, os.ErrPermission, kernel.GroupOf(path))
-	case errors.Is(err, unix.EBUSY), errors.Is(err, unix.EAGAIN):
-		return fmt.Errorf("%s is %w by another program: stop it (\"fuser -v %s\" names it)", path, hal.ErrBusy, path)
-	case kernel.Gone(err):
-		return fmt.Errorf("%w: %s: %w", hal.ErrGone, path, err)
-	}
-	return fmt.Errorf("opening %s: %w", path, err)
 }
 
 func (p *pcm) ioctl(number uintptr, arg unsafe.Pointer) error {

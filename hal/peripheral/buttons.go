@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"iid2secure.nl/camagent/hal"
+	"iid2secure.nl/camagent/hal/internal/kernel"
 )
 
 // source is where presses come from.
@@ -32,7 +33,7 @@ const reviveEvery = 2 * time.Second
 // buttons are all sources behind one poll(2), in the reader's goroutine.
 type buttons struct {
 	names   []string
-	wake    *waker
+	wake    *kernel.Waiter
 	closing chan struct{} // closed by Close
 	reader  chan struct{} // holds one token: who has it may use what is below
 
@@ -50,7 +51,7 @@ type place struct {
 var _ hal.Buttons = (*buttons)(nil)
 
 func newButtons(names []string, sources []source) (*buttons, error) {
-	w, err := newWaker()
+	w, err := kernel.NewWaiter()
 	if err != nil {
 		return nil, err
 	}
@@ -70,7 +71,7 @@ func (b *buttons) Buttons() []string { return slices.Clone(b.names) }
 // other every call looks once. A button that is held when its device comes
 // counts once it was released.
 func (b *buttons) NextButton(ctx context.Context) (hal.ButtonEvent, error) {
-	stop := context.AfterFunc(ctx, b.wake.up)
+	stop := context.AfterFunc(ctx, b.wake.Wake)
 	defer stop()
 	select {
 	case <-b.reader:
@@ -135,21 +136,18 @@ func (b *buttons) reopen() error {
 
 // wait waits until something happened, and queues it.
 func (b *buttons) wait() error {
-	set := []unix.PollFd{{Fd: int32(b.wake.fd), Events: unix.POLLIN}}
-	for _, p := range b.places {
+	set := make([]unix.PollFd, len(b.places))
+	for i, p := range b.places {
 		fd, events := -1, int16(0)
 		if p.up {
 			fd, events = p.poll()
 		}
-		set = append(set, unix.PollFd{Fd: int32(fd), Events: events})
+		set[i] = unix.PollFd{Fd: int32(fd), Events: events}
 	}
-	if _, err := unix.Poll(set, b.timeout()); err != nil && !errors.Is(err, unix.EINTR) {
-		return fmt.Errorf("poll: %w", err)
+	if err := b.wake.Poll(set, b.timeout()); err != nil {
+		return err
 	}
-	if set[0].Revents != 0 {
-		b.wake.drain()
-	}
-	return b.collect(set[1:])
+	return b.collect(set)
 }
 
 // collect asks the sources that have something, and queues it by time.
@@ -183,8 +181,8 @@ func broken(revents int16) bool {
 	return revents&(unix.POLLHUP|unix.POLLNVAL) != 0 || revents == unix.POLLERR
 }
 
-// timeout is how long poll may wait, in milliseconds; -1: for ever.
-func (b *buttons) timeout() int {
+// timeout is how long poll may wait; negative: for ever.
+func (b *buttons) timeout() time.Duration {
 	var first time.Time
 	for _, p := range b.places {
 		at, ok := b.revive, !p.up
@@ -198,17 +196,17 @@ func (b *buttons) timeout() int {
 	if first.IsZero() {
 		return -1
 	}
-	return int(max(0, time.Until(first)+time.Millisecond-1) / time.Millisecond)
+	return max(0, time.Until(first))
 }
 
 // Close ends a NextButton in flight and closes the devices.
 func (b *buttons) Close() error {
 	close(b.closing) // Set.Close calls this once
-	b.wake.up()
+	b.wake.Wake()
 	<-b.reader
 	var errs []error
 	for _, p := range b.places {
 		errs = append(errs, p.close())
 	}
-	return errors.Join(append(errs, b.wake.close())...)
+	return errors.Join(append(errs, b.wake.Close())...)
 }

@@ -1,10 +1,6 @@
 package v4l2
 
-import (
-	"time"
-
-	"golang.org/x/sys/unix"
-)
+import "time"
 
 const (
 	// minStep keeps capture times strictly rising.
@@ -30,11 +26,4 @@ func (c *clock) at(f frame, now time.Time, mono time.Duration) time.Time {
 	}
 	c.last = t
 	return t
-}
-
-// monotonic is the clock that drivers stamp by.
-func monotonic() time.Duration {
-	var ts unix.Timespec
-	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts)
-	return time.Duration(ts.Nano())
 }

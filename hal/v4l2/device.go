@@ -3,7 +3,6 @@ package v4l2
 import (
 	"errors"
 	"fmt"
-	"os"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -77,7 +76,7 @@ func (d *device) ioctl(number uintptr, arg unsafe.Pointer) error {
 func (d *device) fail(doing string, err error) error {
 	switch {
 	case errors.Is(err, unix.EBUSY):
-		return fmt.Errorf("%s is %w by another program: stop it (\"fuser -v %s\" names it)", d.path, hal.ErrBusy, d.path)
+		return kernel.Busy(d.path)
 	case kernel.Gone(err):
 		return fmt.Errorf("%w: %s (%s): %s: %w", hal.ErrGone, d.path, d.card, doing, err)
 	case errors.Is(err, unix.ENOSPC):
@@ -87,19 +86,10 @@ func (d *device) fail(doing string, err error) error {
 }
 
 func openError(path string, err error) error {
-	switch {
-	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR):
-		return fmt.Errorf("%w: %s: want a video device (\"ls -l /dev/v4l/by-id/\" lists the cameras)", hal.ErrNotFound, path)
-	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
-		return fmt.Errorf("%s: %w: run camagent as a member of group %s", path, os.ErrPermission, kernel.GroupOf(path))
-	case errors.Is(err, unix.EBUSY):
-		return fmt.Errorf("%s is %w by another program: stop it (\"fuser -v %s\" names it)", path, hal.ErrBusy, path)
-	case errors.Is(err, unix.EISDIR):
+	if errors.Is(err, unix.EISDIR) {
 		return fmt.Errorf("device %s: %w: is a folder, want a video device such as /dev/video0", path, hal.ErrArgument)
-	case kernel.Gone(err):
-		return fmt.Errorf("%w: %s: %w", hal.ErrGone, path, err)
 	}
-	return fmt.Errorf("opening %s: %w", path, err)
+	return kernel.OpenError(path, err, ": want a video device (\"ls -l /dev/v4l/by-id/\" lists the cameras)")
 }
 
 // kind says in words what a node is for, as far as it is no camera.

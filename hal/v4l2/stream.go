@@ -189,7 +189,7 @@ func (s *stream) receive(f frame) (hal.AccessUnit, bool) {
 	if s.forced.Swap(false) {
 		s.gather.forced = true
 	}
-	au, ok := s.gather.take(f, s.clock.at(f, time.Now(), monotonic()))
+	au, ok := s.gather.take(f, s.clock.at(f, time.Now(), kernel.Now(unix.CLOCK_MONOTONIC)))
 	if err := s.q.release(f.index); err != nil {
 		s.die(s.q.d.fail("giving a buffer back", err))
 	}

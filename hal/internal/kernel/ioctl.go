@@ -1,6 +1,7 @@
 // Package kernel is the little that boards share to speak to device nodes by
-// system calls: numbers of ioctls, which differ between processors, and a wait
-// for a device that another goroutine can end.
+// system calls: numbers of ioctls, which differ between processors, a wait for
+// devices that another goroutine can end, times of the kernel's stamps, and why
+// a node can't be opened.
 package kernel
 
 import (

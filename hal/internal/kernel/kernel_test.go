@@ -1,6 +1,8 @@
 package kernel
 
 import (
+	"errors"
+	"io/fs"
 	"runtime"
 	"strings"
 	"testing"
@@ -8,6 +10,8 @@ import (
 
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
+
+	"iid2secure.nl/camagent/hal"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -33,6 +37,32 @@ func TestText(t *testing.T) {
 	for in, want := range map[string]string{"": "", "a\x00b": "a", "abc": "abc", "\x00": ""} {
 		if got := Text([]byte(in)); got != want {
 			t.Errorf("%q gives %q, want %q", in, got, want)
+		}
+	}
+}
+
+func TestWhen(t *testing.T) {
+	t.Parallel()
+	const clock = unix.CLOCK_MONOTONIC
+	at := When(Now(clock)-5*time.Second, unix.CLOCK_REALTIME, clock)
+	if age := time.Since(at); age < 5*time.Second || age > 10*time.Second {
+		t.Errorf("five seconds ago is %v ago", age)
+	}
+	for _, odd := range []time.Duration{0, 1 << 62, Now(clock) + time.Hour} {
+		if age := time.Since(When(odd, clock)); age < 0 || age > time.Hour {
+			t.Errorf("the odd stamp %v is %v ago", odd, age)
+		}
+	}
+}
+
+func TestOpenError(t *testing.T) {
+	t.Parallel()
+	for err, kind := range map[error]error{
+		unix.ENOENT: hal.ErrNotFound, unix.ENOTDIR: hal.ErrNotFound, unix.EACCES: fs.ErrPermission, unix.EBUSY: hal.ErrBusy,
+		unix.EAGAIN: hal.ErrBusy, unix.ENODEV: hal.ErrGone, unix.EMFILE: unix.EMFILE,
+	} {
+		if got := OpenError("/dev/null", err, ": want another"); !errors.Is(got, kind) || !strings.Contains(got.Error(), "/dev/null") {
+			t.Errorf("%v becomes %q, want %v", err, got, kind)
 		}
 	}
 }
@@ -66,8 +96,14 @@ func TestWaiter(t *testing.T) {
 	if ev, err := w.Wait(p[0], unix.POLLIN, -1); ev&unix.POLLHUP == 0 || err != nil {
 		t.Error("no word of the other end: ", ev, err)
 	}
-	if w.Close() != nil || w.Close() != nil {
-		t.Error("close twice")
+	set := []unix.PollFd{{Fd: -1}, {Fd: int32(p[0]), Events: unix.POLLIN}}
+	if err := w.Poll(set, -1); err != nil || set[0].Revents != 0 || set[1].Revents&unix.POLLHUP == 0 {
+		t.Error("of several: ", set, err)
+	}
+	for range 2 {
+		if err := w.Close(); err != nil {
+			t.Error("close twice: ", err)
+		}
 	}
 	w.Wake() // too late, and harmless
 }

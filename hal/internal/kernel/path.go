@@ -10,7 +10,30 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"iid2secure.nl/camagent/hal"
 )
+
+// OpenError says why a device's node can't be opened, in hal's words; missing is
+// what to do if there is none.
+func OpenError(path string, err error, missing string) error {
+	switch {
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR):
+		return fmt.Errorf("%w: %s%s", hal.ErrNotFound, path, missing)
+	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
+		return fmt.Errorf("%s: %w: run camagent as a member of group %s", path, fs.ErrPermission, GroupOf(path))
+	case errors.Is(err, unix.EBUSY), errors.Is(err, unix.EAGAIN):
+		return Busy(path)
+	case Gone(err):
+		return fmt.Errorf("%w: %s: %w", hal.ErrGone, path, err)
+	}
+	return fmt.Errorf("opening %s: %w", path, err)
+}
+
+// Busy says that another program has the device.
+func Busy(path string) error {
+	return fmt.Errorf("%s is %w by another program: stop it (\"fuser -v %s\" names it)", path, hal.ErrBusy, path)
+}
 
 // GroupOf names the group that may use a file, quoted.
 func GroupOf(path string) string {

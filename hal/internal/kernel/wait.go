@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Waiter waits for one device at a time. Wait is called by one goroutine; Wake
-// and Close by any.
+// Waiter waits for devices. Wait and Poll are called by one goroutine; Wake and
+// Close by any.
 type Waiter struct {
 	mu sync.Mutex
 	fd int // an eventfd; -1 when closed
@@ -41,16 +41,30 @@ func (w *Waiter) Wake() {
 // ended otherwise. A negative fd waits for the others alone. Close must not
 // come before Wait has returned.
 func (w *Waiter) Wait(fd int, events int16, timeout time.Duration) (int16, error) {
-	set := []unix.PollFd{{Fd: int32(w.fd), Events: unix.POLLIN}, {Fd: int32(fd), Events: events}}
-	_, err := unix.Poll(set, milliseconds(timeout))
-	if err != nil && !errors.Is(err, unix.EINTR) {
-		return 0, os.NewSyscallError("poll", err)
+	set := [2]unix.PollFd{1: {Fd: int32(fd), Events: events}}
+	err := w.poll(set[:], timeout)
+	return set[1].Revents, err
+}
+
+// Poll is Wait for several at a time; it fills in their Revents.
+func (w *Waiter) Poll(set []unix.PollFd, timeout time.Duration) error {
+	all := append(make([]unix.PollFd, 1, len(set)+1), set...)
+	err := w.poll(all, timeout)
+	copy(set, all[1:])
+	return err
+}
+
+// poll waits; the first place of set is the Waiter's own.
+func (w *Waiter) poll(set []unix.PollFd, timeout time.Duration) error {
+	set[0] = unix.PollFd{Fd: int32(w.fd), Events: unix.POLLIN}
+	if _, err := unix.Poll(set, milliseconds(timeout)); err != nil && !errors.Is(err, unix.EINTR) {
+		return os.NewSyscallError("poll", err)
 	}
 	if set[0].Revents != 0 {
 		var count uint64
 		_, _ = unix.Read(w.fd, bytesOf(&count))
 	}
-	return set[1].Revents, nil
+	return nil
 }
 
 // milliseconds rounds up, so that no wait ends before its time.

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"iid2secure.nl/camagent/hal/internal/kernel"
 	"iid2secure.nl/camagent/hal/peripheral/internal/sysfs"
 )
 
@@ -30,14 +31,10 @@ const eventSize = 2*longSize + 8
 
 const longSize = bits.UintSize / 8
 
-// The directions in a request's number differ on MIPS; one that package unix
-// has for every architecture tells them. Read and write together do not differ.
-const (
-	iocRead  = unix.GPIO_GET_CHIPINFO_IOCTL &^ 0x1fffffff
-	iocWrite = 0xc0000000 ^ iocRead
-
-	setClock = iocWrite | 4<<16 | 'E'<<8 | 0xa0
-	getKeys  = iocRead | keyBytes<<16 | 'E'<<8 | 0x18
+// The requests EVIOCSCLOCKID and EVIOCGKEY.
+var (
+	setClock = kernel.Number(kernel.Write, 'E', 0xa0, 4)
+	getKeys  = kernel.Number(kernel.Read, 'E', 0x18, keyBytes)
 )
 
 // keyBytes hold the state of all keys, a bit each.
@@ -77,17 +74,10 @@ func Open(path string, keys []uint16) (*Device, error) {
 	}
 	d := &Device{path: path, fd: fd, keys: slices.Clone(keys), down: map[uint16]bool{}, clock: unix.CLOCK_MONOTONIC}
 	clock := d.clock
-	if ioctl(fd, setClock, unsafe.Pointer(&clock)) != nil {
+	if kernel.Ioctl(fd, setClock, unsafe.Pointer(&clock)) != nil {
 		d.clock = unix.CLOCK_REALTIME // as it is on kernels before 3.4
 	}
 	return d, nil
-}
-
-func ioctl(fd int, request uint, arg unsafe.Pointer) error {
-	if _, _, e := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), uintptr(request), uintptr(arg)); e != 0 {
-		return e
-	}
-	return nil
 }
 
 // FD is what to wait for with poll(2), to be read from.
@@ -155,7 +145,7 @@ func (d *Device) take(events []event, held func() (map[uint16]bool, error)) (lis
 				}
 			}
 		case e.typ == typeKey && e.value < 2 && !d.dropped: // 2 is the key's repetition
-			list = d.change(list, e.code, e.value == 1, d.when(e.time))
+			list = d.change(list, e.code, e.value == 1, kernel.When(e.time, d.clock))
 		}
 	}
 	return list
@@ -172,7 +162,7 @@ func (d *Device) change(list []Press, key uint16, down bool, at time.Time) []Pre
 // held asks the kernel which keys are held.
 func (d *Device) held() (map[uint16]bool, error) {
 	var b [keyBytes]byte
-	if err := ioctl(d.fd, getKeys, unsafe.Pointer(&b)); err != nil {
+	if err := kernel.Ioctl(d.fd, getKeys, unsafe.Pointer(&b)); err != nil {
 		return nil, err
 	}
 	now := map[uint16]bool{}
@@ -180,17 +170,4 @@ func (d *Device) held() (map[uint16]bool, error) {
 		now[k] = b[k/8]>>(k%8)&1 == 1
 	}
 	return now, nil
-}
-
-// when makes a time of a stamp; one that can't be is now.
-func (d *Device) when(stamp time.Duration) time.Time {
-	now := time.Now()
-	var ts unix.Timespec
-	if unix.ClockGettime(d.clock, &ts) != nil {
-		return now
-	}
-	if age := time.Duration(ts.Nano()) - stamp; age >= 0 && age < time.Hour {
-		return now.Add(-age)
-	}
-	return now
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -50,8 +51,8 @@ func TestM13_EventsHaveTheKernelsLayout(t *testing.T) {
 	// _IOW('E', 0xa0, int) and _IOR('E', 0x18, 96 bytes), or as MIPS numbers them.
 	generic := setClock == 0x400445a0 && getKeys == 0x80604518
 	mips := setClock == 0x800445a0 && getKeys == 0x40604518
-	if isMIPS := unix.GPIO_GET_CHIPINFO_IOCTL>>30 == 1; isMIPS && !mips || !isMIPS && !generic {
-		t.Errorf("requests %#x and %#x", uint(setClock), uint(getKeys))
+	if isMIPS := strings.HasPrefix(runtime.GOARCH, "mips"); isMIPS && !mips || !isMIPS && !generic {
+		t.Errorf("requests %#x and %#x", setClock, getKeys)
 	}
 	e := event{3*time.Second + 250*time.Millisecond, typeKey, 0x198, -1}
 	if got := decode(encode(e)); len(got) != 1 || got[0] != e {
@@ -128,24 +129,6 @@ func TestR4_EventsThatTheKernelDroppedAreMadeUpFor(t *testing.T) {
 	list = d.take([]event{drop, sync}, func() (map[uint16]bool, error) { return nil, unix.ENOTTY })
 	if len(list) != 0 {
 		t.Errorf("%v", shown(list))
-	}
-}
-
-func TestM13_StampsOfTheDevicesClock(t *testing.T) {
-	t.Parallel()
-	d := device()
-	var ts unix.Timespec
-	if err := unix.ClockGettime(d.clock, &ts); err != nil {
-		t.Fatal(err)
-	}
-	at := d.when(time.Duration(ts.Nano()) - 5*time.Second)
-	if age := time.Since(at); age < 4900*time.Millisecond || age > 15*time.Second {
-		t.Errorf("%v ago, want 5s", age)
-	}
-	for _, odd := range []time.Duration{0, -time.Hour, time.Duration(ts.Nano()) + time.Hour} {
-		if age := time.Since(d.when(odd)); age < 0 || age > time.Hour {
-			t.Errorf("stamp %v: %v ago", odd, age)
-		}
 	}
 }
 

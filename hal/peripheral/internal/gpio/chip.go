@@ -1,7 +1,6 @@
 package gpio
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -11,19 +10,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"iid2secure.nl/camagent/hal"
+	"iid2secure.nl/camagent/hal/internal/kernel"
 	"iid2secure.nl/camagent/hal/peripheral/internal/sysfs"
 )
 
-func ioctl[T any](fd int, request uint, arg *T) error {
-	if _, _, e := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), uintptr(request), uintptr(unsafe.Pointer(arg))); e != 0 {
-		return e
-	}
-	return nil
-}
-
-func text(b []byte) string {
-	b, _, _ = bytes.Cut(b, []byte{0})
-	return string(b)
+func ioctl[T any](fd int, request uintptr, arg *T) error {
+	return kernel.Ioctl(fd, request, unsafe.Pointer(arg))
 }
 
 // chip is an open /dev/gpiochipN.
@@ -54,7 +46,7 @@ func openChip(path string) (*chip, error) {
 		c.close()
 		return nil, sysfs.Explain(err, path)
 	}
-	c.label, c.lines = text(info.Label[:]), int(info.Lines)
+	c.label, c.lines = kernel.Text(info.Label[:]), int(info.Lines)
 	return c, nil
 }
 
@@ -137,11 +129,11 @@ type info struct {
 func (c *chip) info(offset int) (info, error) {
 	two := unix.GPIOV2LineInfo{Offset: uint32(offset)}
 	if ioctl(c.fd, unix.GPIO_V2_GET_LINEINFO_IOCTL, &two) == nil {
-		return info{text(two.Name[:]), text(two.Consumer[:]), true}, nil
+		return info{kernel.Text(two.Name[:]), kernel.Text(two.Consumer[:]), true}, nil
 	}
 	one := lineInfoV1{offset: uint32(offset)}
 	err := ioctl(c.fd, getLineInfoV1, &one)
-	return info{text(one.name[:]), text(one.consumer[:]), false}, err
+	return info{kernel.Text(one.name[:]), kernel.Text(one.consumer[:]), false}, err
 }
 
 // request takes a line by the newest interface that the kernel has, or by api.

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"iid2secure.nl/camagent/hal"
+	"iid2secure.nl/camagent/hal/internal/kernel"
 	"iid2secure.nl/camagent/hal/peripheral/internal/sysfs"
 )
 
@@ -184,17 +185,7 @@ func (l *Line) with(do func(handle) error) error {
 }
 
 // when makes a time of the kernel's stamp, in nanoseconds of CLOCK_MONOTONIC,
-// or of CLOCK_REALTIME on kernels before 5.7. A stamp that fits neither is now.
+// or of CLOCK_REALTIME on kernels before 5.7.
 func when(stamp uint64) time.Time {
-	now := time.Now()
-	for _, clock := range []int32{unix.CLOCK_MONOTONIC, unix.CLOCK_REALTIME} {
-		var ts unix.Timespec
-		if unix.ClockGettime(clock, &ts) != nil {
-			continue
-		}
-		if age := time.Duration(ts.Nano() - int64(stamp)); age >= 0 && age < time.Hour {
-			return now.Add(-age)
-		}
-	}
-	return now
+	return kernel.When(time.Duration(stamp), unix.CLOCK_MONOTONIC, unix.CLOCK_REALTIME)
 }

@@ -26,7 +26,7 @@ const v1EventSize = 16
 
 type lineInfoV1 struct {
 	offset   uint32
-	flags    uint32
+	_        uint32 // flags
 	name     [32]byte
 	consumer [32]byte
 }
