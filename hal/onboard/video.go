@@ -10,10 +10,10 @@ import (
 
 	"github.com/bluenviron/gortsplib/v4/pkg/description"
 	"github.com/bluenviron/gortsplib/v4/pkg/format"
-	"github.com/bluenviron/mediacommon/v2/pkg/codecs/h264"
 	"github.com/pion/rtp"
 
 	"iid2secure.nl/camagent/hal"
+	"iid2secure.nl/camagent/hal/internal/sps"
 )
 
 const (
@@ -28,6 +28,8 @@ const (
 	// keyWithin is how long pictures may come without a key frame among them, as
 	// long as none can be handed on.
 	keyWithin = 10 * time.Second
+	// maxFPS bounds a rate that is measured.
+	maxFPS = 240
 )
 
 // video is one open stream.
@@ -221,8 +223,8 @@ func (v *video) Next(ctx context.Context) (hal.AccessUnit, error) {
 
 // begins learns from a key frame what the stream is.
 func (v *video) begins(au *hal.AccessUnit) {
-	if sps, _ := au.ParameterSets(); !bytes.Equal(sps, v.sps) {
-		v.describe(bytes.Clone(sps))
+	if s, _ := au.ParameterSets(); !bytes.Equal(s, v.sps) {
+		v.describe(bytes.Clone(s))
 	}
 	last := v.lastKey
 	v.lastKey = hal.AccessUnit{Seq: au.Seq, Time: au.Time}
@@ -237,28 +239,13 @@ func (v *video) begins(au *hal.AccessUnit) {
 	}
 }
 
-// What an SPS is believed.
-const (
-	maxSide = 16384
-	maxFPS  = 240
-)
-
-// describe takes size and rate from an SPS; what makes no sense stays unknown.
-func (v *video) describe(sps []byte) {
-	var p h264.SPS
-	v.sps = sps
-	if err := p.Unmarshal(sps); err != nil {
-		return
-	}
+// describe takes size and rate from an SPS; what makes no sense is unknown.
+func (v *video) describe(nal []byte) {
+	w, h, fps := sps.Read(nal)
+	v.sps = nal
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.config, v.timed = hal.VideoConfig{}, false
-	if w, h := p.Width(), p.Height(); w > 0 && w <= maxSide && h > 0 && h <= maxSide {
-		v.config.Width, v.config.Height = w, h
-	}
-	if fps := math.Round(p.FPS()); fps >= 1 && fps <= maxFPS {
-		v.config.FPS, v.timed = int(fps), true
-	}
+	v.config, v.timed = hal.VideoConfig{Width: w, Height: h, FPS: fps}, fps > 0
 }
 
 // Config implements [hal.VideoStream]: the size by the SPS of the picture read

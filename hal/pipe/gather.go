@@ -2,13 +2,11 @@ package pipe
 
 import (
 	"bytes"
-	"math"
 	"sync"
 	"time"
 
-	"github.com/bluenviron/mediacommon/v2/pkg/codecs/h264"
-
 	"iid2secure.nl/camagent/hal"
+	"iid2secure.nl/camagent/hal/internal/sps"
 )
 
 // minStep keeps capture times strictly rising when several pictures arrive in
@@ -168,16 +166,16 @@ func (g *gatherer) nextPass(more bool) bool {
 
 // remember keeps the unit's parameter sets; one kind may come without the other.
 func (g *gatherer) remember(au *hal.AccessUnit) {
-	sps, pps := au.ParameterSets()
-	if (sps == nil || bytes.Equal(sps, g.sps)) && (pps == nil || bytes.Equal(pps, g.pps)) {
+	s, p := au.ParameterSets()
+	if (s == nil || bytes.Equal(s, g.sps)) && (p == nil || bytes.Equal(p, g.pps)) {
 		return
 	}
-	if sps != nil {
-		g.sps = bytes.Clone(sps)
-		g.describe(sps)
+	if s != nil {
+		g.sps = bytes.Clone(s)
+		g.describe(s)
 	}
-	if pps != nil {
-		g.pps = bytes.Clone(pps)
+	if p != nil {
+		g.pps = bytes.Clone(p)
 	}
 	if g.sps != nil && g.pps != nil {
 		g.params = hal.AppendAVC(hal.AppendAVC(nil, g.sps), g.pps)
@@ -187,8 +185,7 @@ func (g *gatherer) remember(au *hal.AccessUnit) {
 // complete puts the remembered parameter sets in front of a key frame that has
 // none, or only one kind; false if they are not known.
 func (g *gatherer) complete(au *hal.AccessUnit) bool {
-	sps, pps := au.ParameterSets()
-	if sps != nil && pps != nil {
+	if s, p := au.ParameterSets(); s != nil && p != nil {
 		return true
 	}
 	if g.params == nil {
@@ -200,21 +197,10 @@ func (g *gatherer) complete(au *hal.AccessUnit) bool {
 	return true
 }
 
-// maxSide is the longest side of a picture that an SPS is believed.
-const maxSide = 16384
-
 // describe takes size and rate from an SPS; what makes no sense stays unknown.
-func (g *gatherer) describe(sps []byte) {
-	var p h264.SPS
-	if err := p.Unmarshal(sps); err != nil {
-		return
-	}
+func (g *gatherer) describe(nal []byte) {
+	w, h, fps := sps.Read(nal)
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if w, h := p.Width(), p.Height(); w > 0 && w <= maxSide && h > 0 && h <= maxSide {
-		g.config.Width, g.config.Height = w, h
-	}
-	if fps := math.Round(p.FPS()); fps >= 1 && fps <= maxFPS {
-		g.config.FPS = int(fps)
-	}
+	g.config = g.config.With(hal.VideoConfig{Width: w, Height: h, FPS: fps})
 }

@@ -4,9 +4,8 @@ import (
 	"bytes"
 	"time"
 
-	"github.com/bluenviron/mediacommon/v2/pkg/codecs/h264"
-
 	"iid2secure.nl/camagent/hal"
+	"iid2secure.nl/camagent/hal/internal/sps"
 )
 
 // maxStep is the most frames that a driver's number is believed to jump by.
@@ -53,7 +52,7 @@ func (g *gatherer) take(f frame, at time.Time) (hal.AccessUnit, bool) {
 	if au.Params > 0 {
 		g.remember(f.data)
 	}
-	if sps, pps := au.ParameterSets(); au.Key && (sps == nil || pps == nil) || !au.Key && !g.synced {
+	if s, p := au.ParameterSets(); au.Key && (s == nil || p == nil) || !au.Key && !g.synced {
 		return g.drop()
 	}
 	return g.deliver(au, at), true
@@ -103,7 +102,7 @@ func (g *gatherer) remember(b []byte) bool {
 			found = true
 			if !bytes.Equal(n, g.sps) {
 				g.sps = bytes.Clone(n)
-				g.measure()
+				g.width, g.height, _ = sps.Read(n)
 			}
 		case hal.NALPPS:
 			found = true
@@ -114,12 +113,4 @@ func (g *gatherer) remember(b []byte) bool {
 		g.params = hal.AppendAVC(hal.AppendAVC(nil, g.sps), g.pps)
 	}
 	return found
-}
-
-// measure reads the picture's size.
-func (g *gatherer) measure() {
-	var s h264.SPS
-	if s.Unmarshal(g.sps) == nil {
-		g.width, g.height = s.Width(), s.Height()
-	}
 }
