@@ -51,8 +51,8 @@ var (
 	ErrNoStream = errors.New("no such stream")
 	// ErrClosed: the board or the stream was closed by us.
 	ErrClosed = errors.New("closed")
-	// ErrGarbage: what the device wrote is not H.264, or breaks the rules above.
-	ErrGarbage = errors.New("not an H.264 stream")
+	// ErrGarbage: what the device gives is not what it should be, or breaks the rules above.
+	ErrGarbage = errors.New("unusable data")
 	// ErrStalled: the device is there, but gave nothing for too long.
 	ErrStalled = errors.New("device stalled")
 	// ErrBusy: in use, by another program or by this one.

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"hash"
-	"io/fs"
 	"strings"
 )
 
@@ -32,7 +31,7 @@ func authorize(offers []string, method, uri, user, password string) (string, err
 	}
 	switch rank {
 	case 0:
-		return "", fmt.Errorf("%w: the streamer asks for an authentication that is neither Basic nor Digest", fs.ErrPermission)
+		return "", errScheme
 	case 1:
 		return "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password)), nil
 	}

@@ -27,11 +27,11 @@ func (s *session) explain(err error) error {
 	switch {
 	case errors.Is(err, hal.ErrGarbage), errors.Is(err, hal.ErrNotFound), errors.Is(err, hal.ErrUnable): // by choose
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return fmt.Errorf("%w: nothing listens on %s: is the streamer running?", hal.ErrGone, s.src.addr)
+		return unheard(s.src.addr)
 	case errors.As(err, &status):
 		err = s.status(status.Code)
 	case errors.As(err, &auth):
-		err = fmt.Errorf("%w: the streamer asks for an authentication that is neither Basic nor Digest", fs.ErrPermission)
+		err = errScheme
 	case errors.As(err, &udp):
 		err = fmt.Errorf("%w: %w", hal.ErrUnable, errUDP)
 	case errors.As(err, &sdp):
@@ -49,10 +49,8 @@ var errUDP = errors.New("the streamer gives RTP by UDP alone")
 // status explains an answer that is not 200.
 func (s *session) status(code base.StatusCode) error {
 	switch {
-	case (code == base.StatusUnauthorized || code == base.StatusForbidden) && !s.src.user:
-		return fmt.Errorf("%w: the streamer asks for a user and a password, and none is configured", fs.ErrPermission)
 	case code == base.StatusUnauthorized || code == base.StatusForbidden:
-		return fmt.Errorf("%w: the streamer refuses the configured user and password", fs.ErrPermission)
+		return refused(s.src.user)
 	case code == base.StatusNotFound:
 		return fmt.Errorf("%w: the streamer has no stream at path %q", hal.ErrNotFound, s.src.path)
 	case code == base.StatusUnsupportedTransport:
@@ -61,6 +59,22 @@ func (s *session) status(code base.StatusCode) error {
 		return fmt.Errorf("%w: the streamer answers %d: has it too many viewers, or is it still starting?", hal.ErrBusy, code)
 	}
 	return fmt.Errorf("%w: the streamer answers %s with %d", hal.ErrGone, s.asks(), code)
+}
+
+// errScheme is of streamers that want another proof than a password.
+var errScheme = fmt.Errorf("%w: the streamer asks for an authentication that is neither Basic nor Digest", fs.ErrPermission)
+
+// refused explains a streamer that lets nobody in; known: with the configured user.
+func refused(known bool) error {
+	if known {
+		return fmt.Errorf("%w: the streamer refuses the configured user and password", fs.ErrPermission)
+	}
+	return fmt.Errorf("%w: the streamer asks for a user and a password, and none is configured", fs.ErrPermission)
+}
+
+// unheard explains an address where nobody is.
+func unheard(addr string) error {
+	return fmt.Errorf("%w: nothing listens on %s: is the streamer running?", hal.ErrGone, addr)
 }
 
 // printable is an error's text on one line, and not for ever.

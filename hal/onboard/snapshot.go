@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net"
 	"net/http"
 	"net/url"
@@ -97,7 +96,7 @@ func (s *still) get(ctx context.Context, t *http.Transport, proof string) (*http
 	case err == nil:
 		return res, nil
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return nil, fmt.Errorf("%w: nothing listens on %s: is the streamer running?", hal.ErrGone, s.addr)
+		return nil, unheard(s.addr)
 	case errors.As(err, &timeout) && timeout.Timeout():
 		return nil, fmt.Errorf("%w: the streamer did not answer for %v", hal.ErrGone, s.timeout)
 	}
@@ -108,10 +107,8 @@ func (s *still) check(status int) error {
 	switch {
 	case status == http.StatusOK:
 		return nil
-	case (status == http.StatusUnauthorized || status == http.StatusForbidden) && s.user == "":
-		return fmt.Errorf("%w: the streamer asks for a user and a password, and none is configured", fs.ErrPermission)
 	case status == http.StatusUnauthorized || status == http.StatusForbidden:
-		return fmt.Errorf("%w: the streamer refuses the configured user and password", fs.ErrPermission)
+		return refused(s.user != "")
 	case status == http.StatusNotFound:
 		return fmt.Errorf("%w: the streamer has no picture there", hal.ErrNotFound)
 	case status >= 300 && status < 400:

@@ -104,7 +104,7 @@ func notH264(is string) error {
 	if is == "" {
 		return fmt.Errorf("%w: there is no video at all", hal.ErrGarbage)
 	}
-	return fmt.Errorf("%w but %s: set the streamer's codec to H.264", hal.ErrGarbage, is)
+	return fmt.Errorf("%w: the stream is %s: set the streamer's codec to H.264", hal.ErrGarbage, is)
 }
 
 // heard takes a packet.
@@ -148,7 +148,7 @@ func (v *video) leaveOut(at time.Time) {
 		v.waiting = at
 	}
 	if at.Sub(v.waiting) > keyWithin {
-		v.queue.fail(fmt.Errorf("%w that can be used: no key frame for %v: make the streamer's key frame interval shorter", hal.ErrGarbage, keyWithin))
+		v.queue.fail(fmt.Errorf("%w: no key frame for %v: make the streamer's key frame interval shorter", hal.ErrGarbage, keyWithin))
 	}
 }
 
@@ -163,7 +163,7 @@ func (v *video) inOrder(p picture) bool {
 		}
 	}
 	if v.disorders >= disorders {
-		v.queue.fail(fmt.Errorf("%w that can be used: its pictures come out of order: switch B-frames off in the streamer", hal.ErrGarbage))
+		v.queue.fail(fmt.Errorf("%w: its pictures come out of order: switch B-frames off in the streamer", hal.ErrGarbage))
 		return false
 	}
 	return true
