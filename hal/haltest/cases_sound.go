@@ -7,6 +7,8 @@ import (
 	"math"
 	"time"
 
+	"github.com/bluenviron/mediacommon/v2/pkg/codecs/g711"
+
 	"iid2secure.nl/camagent/hal"
 )
 
@@ -211,22 +213,23 @@ func (t *tone) frame() hal.AudioFrame {
 	for range f.Samples {
 		v := int16(800 * math.Sin(2*math.Pi*440*float64(t.at)/float64(t.format.Rate)))
 		for range t.format.Channels {
-			f.Data = appendSample(f.Data, t.format.Codec, v)
+			f.Data = append(f.Data, byte(v>>8), byte(v))
 		}
 		t.at++
 	}
+	f.Data = encode(t.format.Codec, f.Data)
 	return f
 }
 
-// appendSample encodes a faint sample, of less than ±1024.
-func appendSample(b []byte, c hal.Codec, v int16) []byte {
+// encode makes sound of a codec of samples of 16 bits, big endian.
+func encode(c hal.Codec, samples []byte) []byte {
 	switch c {
 	case hal.PCMU:
-		return append(b, muLaw(v))
+		samples, _ = g711.Mulaw(samples).Marshal() // the samples are whole
 	case hal.PCMA:
-		return append(b, aLaw(v))
+		samples, _ = g711.Alaw(samples).Marshal()
 	}
-	return append(b, byte(v>>8), byte(v))
+	return samples
 }
 
 // play writes so much sound.
@@ -327,33 +330,4 @@ func speakerCancel(ctx context.Context, s *subject) error {
 		return time.Now(), p.Write(ctx, t.frame())
 	})
 	return errors.Join(err, start(p.Close).wait(closeWithin))
-}
-
-// muLaw and aLaw encode one sample (ITU-T G.711).
-func muLaw(v int16) byte {
-	sign, m := byte(0), int(v)
-	if m < 0 {
-		sign, m = 0x80, -m
-	}
-	m = min(m, 32635) + 0x84
-	e := 0
-	for m>>(e+8) > 0 {
-		e++
-	}
-	return ^(sign | byte(e)<<4 | byte(m>>(e+3))&15)
-}
-
-func aLaw(v int16) byte {
-	sign, m := byte(0x80), int(v)
-	if m < 0 {
-		sign, m = 0, -m-1
-	}
-	e := 0
-	for m>>(e+8) > 0 {
-		e++
-	}
-	if e == 0 {
-		return (sign | byte(m>>4)) ^ 0x55
-	}
-	return (sign | byte(e)<<4 | byte(m>>(e+3))&15) ^ 0x55
 }

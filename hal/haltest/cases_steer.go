@@ -245,7 +245,6 @@ func tuneGOP(ctx context.Context, s *subject) error {
 		if _, err := t.Tune(r.info.Name, hal.VideoConfig{GOP: want}); err != nil {
 			return err
 		}
-		var shots []shot
 		keys, since, whole := 0, 0, 0
 		// The GOP that was under way may go on; what counts are those after it.
 		err := r.read(ctx, func(au *hal.AccessUnit) bool {
@@ -253,7 +252,6 @@ func tuneGOP(ctx context.Context, s *subject) error {
 			if au.Key {
 				keys, whole, since = keys+1, since, 0
 			}
-			shots = append(shots, shot{seq: au.Seq, key: au.Key})
 			return keys == 3
 		})
 		if err == nil && whole != want {

@@ -195,7 +195,7 @@ func driveStop(ctx context.Context, p hal.PTZ) error {
 // testPreset is a name that nobody else takes.
 const testPreset = "hal test"
 
-func presets(ctx context.Context, p hal.PTZ) (err error) {
+func presets(_ context.Context, p hal.PTZ) (err error) {
 	had, err := p.Presets()
 	if err != nil {
 		return err
