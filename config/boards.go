@@ -81,7 +81,7 @@ type V4L2 struct {
 // V4L2Source is one stream; zero numbers are as the device likes.
 type V4L2Source struct {
 	Stream  string `mapstructure:"stream"`
-	Device  string `mapstructure:"device"` // a path, or usb:VENDOR:PRODUCT
+	Device  string `mapstructure:"device"` // a path, or usb:VENDOR:PRODUCT[:SERIAL]
 	Width   int    `mapstructure:"width"`
 	Height  int    `mapstructure:"height"`
 	FPS     int    `mapstructure:"fps"`
@@ -149,7 +149,7 @@ func (c *Checks) device(key, have string) {
 	c.Want(filepath.IsAbs(have) || usbDevice.MatchString(have), key, have, "a device such as /dev/video0 or usb:046d:082d")
 }
 
-var usbDevice = regexp.MustCompile(`^usb:[0-9a-fA-F]{4}:[0-9a-fA-F]{4}$`)
+var usbDevice = regexp.MustCompile(`^usb:[0-9a-fA-F]{4}:[0-9a-fA-F]{4}(:.+)?$`) // a serial may follow
 
 // streams wants each stream once, and main among them.
 func (c *Checks) streams(section string, names []string) {

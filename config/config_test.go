@@ -99,7 +99,7 @@ func TestEveryBoardCanBeConfigured(t *testing.T) {
 		wired("buttons: [{button: reset, key: KEY_RESTART}], leds: [{led: status, class: green}], siren: {line: x}, sensors: [{thermal: '*'}]"),
 		"board: pipe\npipe: {sidecar: [/bin/true, a]}",
 		"board: pipe\npipe: {sources: [{stream: main, command: [a, '{bitrate}'], bitrate: 500000, bitrate_range: {min: 100000, max: 900000}}]}",
-		v4l2("device: /dev/video0, width: 640, height: 360, fps: 25, gop: 50, bitrate: 500000}, {stream: sub, device: 'usb:046d:082D'"),
+		v4l2("device: /dev/video0, width: 640, height: 360, fps: 25, gop: 50, bitrate: 500000}, {stream: sub, device: 'usb:046d:082D:1A2B'"),
 		onboard("url: 'rtsp://127.0.0.1:554/stream=0', user: root, password_file: /etc/p"),
 	} {
 		if _, err := Load(write(t, text), nil, nil); err != nil {
