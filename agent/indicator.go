@@ -108,15 +108,15 @@ func (a *Agent) showQR(s situation) error {
 	if s == online || s == offline {
 		return a.board.Show(nil)
 	}
-	picture, err := QRImage(a.id)
+	picture, err := qrImage(a.id)
 	if err != nil {
 		return err
 	}
 	return a.board.Show(picture)
 }
 
-// QRImage is the code by which an owner binds the camera, a pixel a module.
-func QRImage(id *identity.Identity) (image.Image, error) {
+// qrImage is the code by which an owner binds the camera, a pixel a module.
+func qrImage(id *identity.Identity) (image.Image, error) {
 	code, err := qrcode.New(identity.QRText(id).Reveal(), qrcode.Medium)
 	if err != nil {
 		return nil, fmt.Errorf("QR: %w", err)
