@@ -125,31 +125,47 @@ func (c *checkRun) end(out io.Writer) error {
 			return err
 		}
 	}
-	if c.report.OK {
-		return nil
+	ok, failed, other := c.report.count()
+	if c.out != nil {
+		fmt.Fprintf(c.out, "%d ok, %d failed, %d not applicable\n", ok, failed, other)
 	}
-	failed := 0
-	for _, f := range c.report.Findings {
-		if !f.OK {
+	switch {
+	case c.report.OK:
+		return nil
+	case failed == 0:
+		return errors.New("check: no promise of the board could be tried")
+	}
+	return fmt.Errorf("check: %d failed", failed)
+}
+
+// count counts findings and the cases of the suite together.
+func (r *checkReport) count() (ok, failed, notApplicable int) {
+	for _, f := range r.Findings {
+		if f.OK {
+			ok++
+		} else {
 			failed++
 		}
 	}
-	if c.report.Board != nil {
-		failed += c.report.Board.Count(haltest.Failed)
+	if b := r.Board; b != nil {
+		ok += b.Count(haltest.Passed)
+		failed += b.Count(haltest.Failed)
+		notApplicable = b.Count(haltest.NotApplicable)
 	}
-	return fmt.Errorf("check: %d failed", failed)
+	return ok, failed, notApplicable
 }
 
 // all looks at everything with a configuration that can be read. The error is
 // only that it can't be looked at now.
 func (c *checkRun) all(ctx context.Context, cfg config.Config, quiet bool) error {
-	lock, err := agent.Lock(cfg.StateDir)
+	lock, tell, err := checkState(cfg.StateDir)
 	if errors.Is(err, agent.ErrRunning) {
 		return fmt.Errorf("check: %w: end it first, the check needs the camera for itself", err)
 	}
-	if c.found("state folder", cfg.StateDir, err) {
+	if lock != nil {
 		defer lock.Close()
 	}
+	c.found("state folder", tell, err)
 	camera, opening := openCamera(ctx, cfg)
 	id, tell, err := checkIdentity(cfg, camera)
 	c.found("identity", tell, err)
@@ -204,9 +220,6 @@ func (c *checkRun) suite(ctx context.Context, quiet bool, open func() (*hardware
 	r := haltest.Run(ctx, s)
 	c.report.Board = &r
 	c.report.OK = c.report.OK && r.OK
-	if c.out != nil {
-		fmt.Fprintf(c.out, "%d ok, %d failed, %d not applicable\n", r.Count(haltest.Passed), r.Count(haltest.Failed), r.Count(haltest.NotApplicable))
-	}
 }
 
 // openNow opens the hardware; a device that is missing is an error here.

@@ -74,11 +74,35 @@ func TestCheckTellsWhichPromiseIsBroken(t *testing.T) {
 	broken := func() (*hardware, error) {
 		return &hardware{board: struct{ hal.Board }{twins{sim.New(sim.Config{})}}}, nil
 	}
+	c.found("clock", "right", nil)
 	c.suite(t.Context(), false, broken, "streams")
 	require.False(t, c.report.OK)
 	require.Contains(t, out.String(), "failed          streams")
 	require.Contains(t, out.String(), "promise: Streams lists")
 	require.ErrorContains(t, c.end(&out), "check: 1 failed")
+	require.Equal(t, 1, strings.Count(out.String(), "not applicable"), "one count of all")
+	require.Contains(t, out.String(), "\n1 ok, 1 failed, 0 not applicable\n")
+}
+
+func TestCheckOfTheStateFolder(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	lock, tell, err := checkState(dir)
+	require.NoError(t, err)
+	require.Equal(t, dir, tell)
+	_, _, err = checkState(dir)
+	require.ErrorIs(t, err, agent.ErrRunning)
+	require.NoError(t, lock.Close())
+
+	lock, tell, err = checkState(filepath.Join(dir, "not", "yet"))
+	require.NoError(t, err)
+	require.Nil(t, lock)
+	require.Contains(t, tell, "not there yet")
+	require.NoDirExists(t, filepath.Join(dir, "not"))
+
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "file"), nil, 0o600))
+	_, _, err = checkState(filepath.Join(dir, "file", "state"))
+	require.ErrorContains(t, err, "not a directory")
 }
 
 // twins is a board with two streams of one name.

@@ -34,6 +34,33 @@ func canDo(c *hal.Camera) string {
 	return strings.Join(words, ", ")
 }
 
+// checkState makes sure that camagent does not run, for as long as lock is open,
+// and that it can write its state. A folder that is not there yet is no problem
+// if it can be made; lock is nil then.
+func checkState(dir string) (lock *os.File, tell string, err error) {
+	lock, err = agent.Lock(dir)
+	at, tell := dir, dir
+	if errors.Is(err, fs.ErrNotExist) {
+		at, tell, err = existing(dir), dir+": not there yet; the first start makes it", nil
+	}
+	if err == nil {
+		if err = unix.Access(at, unix.W_OK|unix.X_OK); err != nil {
+			err = fmt.Errorf("state folder %s: writing in %s: %w", dir, at, err)
+		}
+	}
+	return lock, tell, err
+}
+
+// existing is the nearest folder above dir that is there.
+func existing(dir string) string {
+	for {
+		if _, err := os.Stat(dir); err == nil || dir == filepath.Dir(dir) {
+			return dir
+		}
+		dir = filepath.Dir(dir)
+	}
+}
+
 // storeOf is where a camera keeps its identity; nil if there is no camera.
 func storeOf(c *hal.Camera) hal.IdentityStore {
 	if c == nil {
