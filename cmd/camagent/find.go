@@ -120,12 +120,10 @@ func builtAt() time.Time {
 
 // checkCard writes and reads on the card, and tells its space.
 func checkCard(cfg config.Card) (string, error) {
-	_, before := os.Stat(cfg.Dir)
+	before := existing(cfg.Dir)
+	defer removeUpTo(before, cfg.Dir)
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return "", err
-	}
-	if errors.Is(before, fs.ErrNotExist) {
-		defer os.Remove(cfg.Dir)
 	}
 	var st unix.Statfs_t
 	if err := unix.Statfs(cfg.Dir, &st); err != nil {
@@ -152,6 +150,13 @@ func checkCard(cfg config.Card) (string, error) {
 		where = "no file system of its own"
 	}
 	return fmt.Sprintf("%s: writable, %d MB free, %s", cfg.Dir, free/1e6, where), nil
+}
+
+// removeUpTo removes dir and the folders above it, as far as they are empty, but
+// not kept.
+func removeUpTo(kept, dir string) {
+	for ; dir != kept && os.Remove(dir) == nil; dir = filepath.Dir(dir) {
+	}
 }
 
 // minFree is what a clip or two take.
