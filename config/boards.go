@@ -75,7 +75,7 @@ type Range struct {
 // V4L2 configures the board that captures H.264 from video devices.
 type V4L2 struct {
 	Sources []V4L2Source `mapstructure:"sources"`
-	Still   string       `mapstructure:"still" help:"video device that gives JPEG, for snapshots; none if empty"`
+	Still   string       `mapstructure:"still" help:"video device that gives JPEG or YUYV, for snapshots and motion; none if empty"`
 }
 
 // V4L2Source is one stream; zero numbers are as the device likes.
