@@ -10,11 +10,13 @@ import (
 )
 
 // Backoff yields waits drawn evenly from [0, span), the span doubling from Min
-// to Max. The zero value uses 1 s and 5 minutes. Not safe for concurrent use.
+// to Max. It doubles only once so much was waited: a run of short draws in a
+// brief outage is not to end in minutes of absence. The zero value uses 1 s and
+// 5 minutes. Not safe for concurrent use.
 type Backoff struct {
 	Min, Max time.Duration
 
-	span time.Duration
+	span, waited time.Duration
 }
 
 // Next returns the next wait.
@@ -29,12 +31,14 @@ func (b *Backoff) Next() time.Duration {
 		b.span = min(b.Min, b.Max)
 	}
 	wait := rand.N(b.span)
-	b.span = min(2*b.span, b.Max)
+	if b.waited += wait; b.waited >= b.span {
+		b.span = min(2*b.span, b.Max)
+	}
 	return wait
 }
 
 // Reset goes back to Min.
-func (b *Backoff) Reset() { b.span = 0 }
+func (b *Backoff) Reset() { b.span, b.waited = 0, 0 }
 
 // Sleep waits for d, or until ctx ends or wake receives (a nil wake never
 // does); it returns ctx's error if that was the reason.

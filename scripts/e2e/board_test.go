@@ -23,6 +23,7 @@ script:
 `
 
 func TestM7_M13_S2_ScenarioPressesTheButtonAndTheDisplayIsScanned(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	script, display := filepath.Join(dir, "visitor.yaml"), filepath.Join(dir, "display.png")
 	if err := os.WriteFile(script, []byte(scenario), 0o600); err != nil {
@@ -81,6 +82,7 @@ type checked struct {
 }
 
 func TestM13_CheckOfTheWholeCamera(t *testing.T) {
+	t.Parallel()
 	s := newStack(t, stack.Options{})
 	if err := s.Start(t.Context()); err != nil {
 		t.Fatal(err)

@@ -140,6 +140,7 @@ func checkClip(t *testing.T, s *stack.Stack, objects string, c clipFile) {
 }
 
 func TestM1_M2_M3_M4_M5_M7_M14_P1_P5_SimulatedCameraEndToEnd(t *testing.T) {
+	t.Parallel()
 	st, args := startStorage(t)
 	opt := withStorage(st, args)
 	capture := filepath.Join(t.TempDir(), "mqtt.bin")
@@ -307,6 +308,7 @@ func takeSnapshot(t *testing.T, s *stack.Stack) []byte {
 // TestR2_R8_PipeCameraWithBrokerAndStorageAway films real H.264 (High profile,
 // CABAC) through a pipe, while the broker and then the storage are away for 20 s.
 func TestR2_R8_PipeCameraWithBrokerAndStorageAway(t *testing.T) {
+	t.Parallel()
 	st, args := startStorage(t)
 	opt := withStorage(st, args)
 	film := makeFilm(t)

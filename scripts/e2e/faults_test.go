@@ -105,6 +105,7 @@ var faults = []fault{
 }
 
 func TestM13_R4_R7_EveryFaultWhileAViewerWatchesAndTheRecorderRecords(t *testing.T) {
+	t.Parallel()
 	s := newStack(t, stack.Options{Camera: map[string]any{"record": map[string]any{"clip_length": faultClips.String()}}})
 	if err := s.Start(t.Context()); err != nil {
 		t.Fatal(err)

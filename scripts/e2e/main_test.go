@@ -53,6 +53,10 @@ func withPrograms(run func() int) (int, error) {
 	if err := os.Symlink(gateway, filepath.Join(bin, "versitygw")); err != nil {
 		return 1, err
 	}
+	// camcloud takes it from the environment alone; the tests run side by side.
+	if err := os.Setenv("CAMCLOUD_S3_SECRET_KEY", storageSecret); err != nil {
+		return 1, err
+	}
 	return run(), nil
 }
 

@@ -25,6 +25,8 @@ type storage struct {
 	server *s3dev.Server
 }
 
+const storageSecret = "e2e-secret-key"
+
 // startStorage runs it with a certificate for 127.0.0.1 and returns the
 // arguments by which camcloud uses it, with the same certificate for itself.
 func startStorage(t *testing.T) (*storage, []string) {
@@ -32,10 +34,9 @@ func startStorage(t *testing.T) (*storage, []string) {
 	dir := t.TempDir()
 	cert, key, ca := makeCertificate(t, dir)
 	st := &storage{opt: s3dev.Options{Dir: filepath.Join(dir, "objects"), Binary: filepath.Join(bin, "versitygw"),
-		CertFile: cert, KeyFile: key, Access: "e2e", Secret: "e2e-secret-key"}}
+		CertFile: cert, KeyFile: key, Access: "e2e", Secret: storageSecret}}
 	st.start(t)
 	t.Cleanup(func() { st.stop(t) })
-	t.Setenv("CAMCLOUD_S3_SECRET_KEY", st.opt.Secret)
 	return st, []string{"--s3.endpoint", st.opt.Addr, "--s3.access_key", st.opt.Access, "--s3.ca", ca,
 		"--tls.cert", cert, "--tls.key", key, "--tls.ca", ca}
 }
