@@ -32,7 +32,6 @@ type fakeCard struct {
 
 	fds     map[int]bool
 	rate    int
-	period  int
 	samples []int16 // to be captured
 	xrun    bool
 	empty   int // times that somebody asked for samples in vain

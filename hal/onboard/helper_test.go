@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,6 +20,7 @@ import (
 	"go.uber.org/goleak"
 
 	"iid2secure.nl/camagent/hal"
+	"iid2secure.nl/camagent/hal/internal/errtest"
 )
 
 func TestMain(m *testing.M) {
@@ -302,20 +304,31 @@ func (f *film) same(t testing.TB, i int, au *hal.AccessUnit) {
 	}
 }
 
-// says checks that an error is of a kind, says what it should, on one line.
+// accept handles each connection to a port of its own in a goroutine, until the
+// test ends.
+func accept(t *testing.T, handle func(net.Conn)) (addr string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go handle(c)
+		}
+	}()
+	return l.Addr().String()
+}
+
+// says checks what an error tells, and that it does not tell the password.
 func says(t testing.TB, err, kind error, words ...string) {
 	t.Helper()
-	if !errors.Is(err, kind) {
-		t.Fatalf("%v, want %v", err, kind)
-	}
-	for _, w := range words {
-		if !strings.Contains(err.Error(), w) {
-			t.Errorf("%q does not say %q", err, w)
-		}
-	}
-	if strings.Contains(err.Error(), "\n") {
-		t.Errorf("%q is more than one line", err)
-	}
+	errtest.Says(t, err, kind, words...)
 	if strings.Contains(err.Error(), secret) {
 		t.Errorf("%q tells the password", err)
 	}

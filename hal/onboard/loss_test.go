@@ -12,27 +12,16 @@ import (
 // that drop tells, counted from 0.
 func wirecutter(t *testing.T, to string, drop func(n int) bool) (addr string) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			s, err := net.Dial("tcp", to)
-			if err != nil {
-				c.Close()
-				return
-			}
-			go func() { io.Copy(s, c); s.Close() }()
-			go func() { cut(c, bufio.NewReader(s), drop); c.Close(); s.Close() }()
+	return accept(t, func(c net.Conn) {
+		defer c.Close()
+		s, err := net.Dial("tcp", to)
+		if err != nil {
+			return
 		}
-	}()
-	return l.Addr().String()
+		defer s.Close()
+		go func() { io.Copy(s, c); s.Close() }()
+		cut(c, bufio.NewReader(s), drop)
+	})
 }
 
 // cut copies answers as they are, and interleaved packets (RFC 2326, 10.12)

@@ -69,21 +69,7 @@ func TestPicturesOutOfOrderAreRefused(t *testing.T) {
 // answer returns; "" ends the connection, as "!" does at the end of an answer.
 func fake(t *testing.T, answer func(method, url string) string) (addr string) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go serve(c, answer)
-		}
-	}()
-	return l.Addr().String()
+	return accept(t, func(c net.Conn) { serve(c, answer) })
 }
 
 func serve(c net.Conn, answer func(method, url string) string) {

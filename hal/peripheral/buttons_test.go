@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"iid2secure.nl/camagent/hal"
+	"iid2secure.nl/camagent/hal/internal/errtest"
 )
 
 const long = bits.UintSize / 8
@@ -212,9 +213,9 @@ func TestM13_NextButtonIsEndedByContextAndClose(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	says(t, <-ended, hal.ErrClosed, "buttons")
+	errtest.Says(t, <-ended, hal.ErrClosed, "buttons")
 	_, err := b.NextButton(t.Context())
-	says(t, err, hal.ErrClosed)
+	errtest.Says(t, err, hal.ErrClosed)
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -233,7 +234,7 @@ func TestR4_UnpluggedButtonsAreToldOnceAndComeBack(t *testing.T) {
 	remove(t, root, "dev/input/event0")
 	_ = keys.Close()
 	_, err := b.NextButton(limit(t))
-	says(t, err, hal.ErrGone, "event0")
+	errtest.Says(t, err, hal.ErrGone, "event0")
 	set(t, root, "3", '1') // the other button works on
 	next(t, b, "doorbell", true)
 	inputs(t, root, "event1", "keypad", 0x198)
@@ -257,7 +258,7 @@ func TestR4_OnlyButtonThatIsGoneIsLookedForAtEveryCall(t *testing.T) {
 	remove(t, root, "sys/class/input/event0")
 	for range 3 {
 		_, err := b.NextButton(limit(t))
-		says(t, err, hal.ErrGone)
+		errtest.Says(t, err, hal.ErrGone)
 	}
 	inputs(t, root, "event7", "keypad", 0x198)
 	ready := make(chan *os.File)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"iid2secure.nl/camagent/hal"
+	"iid2secure.nl/camagent/hal/internal/errtest"
 )
 
 // coil watches the two lines of a filter.
@@ -115,9 +116,9 @@ func TestR4_FilterClosedInMidPulseIsAtRest(t *testing.T) {
 		}
 		c.atRest("in 30ms")
 		for range 2 {
-			says(t, <-failed, hal.ErrClosed, "filter")
+			errtest.Says(t, <-failed, hal.ErrClosed, "filter")
 		}
-		says(t, f.SetIRFilter(false), hal.ErrClosed)
+		errtest.Says(t, f.SetIRFilter(false), hal.ErrClosed)
 		c.atRest("in 30ms")
 	})
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"iid2secure.nl/camagent/hal"
+	"iid2secure.nl/camagent/hal/internal/errtest"
 )
 
 func TestM13_KernelBlinksAnLED(t *testing.T) {
@@ -37,7 +38,7 @@ func TestM13_KernelBlinksAnLED(t *testing.T) {
 		t.Fatal(err)
 	}
 	holds(t, root, map[string]string{dir + "brightness": "0"})
-	says(t, l.SetLED("status", hal.Pattern{}), hal.ErrClosed, "status")
+	errtest.Says(t, l.SetLED("status", hal.Pattern{}), hal.ErrClosed, "status")
 }
 
 func TestR4_LEDThatIsUnpluggedIsGone(t *testing.T) {
@@ -45,7 +46,7 @@ func TestR4_LEDThatIsUnpluggedIsGone(t *testing.T) {
 	root := ledTree(t, "green:status", "255", "")
 	l := part[hal.LEDs](t, opened(t, Config{Root: root, LEDs: []LED{{LED: "status", Class: "green:status"}}}))
 	remove(t, root, "sys/class/leds/green:status")
-	says(t, l.SetLED("status", hal.Pattern{On: 1}), hal.ErrGone, "green:status")
+	errtest.Says(t, l.SetLED("status", hal.Pattern{On: 1}), hal.ErrGone, "green:status")
 }
 
 func TestM13_LEDOfAKernelWithoutTheTimerBlinksAllTheSame(t *testing.T) {
@@ -170,7 +171,7 @@ func TestR4_LEDThatFailsEndsItsBlinking(t *testing.T) {
 		if changes != 2 {
 			t.Errorf("%d changes after it failed: %v", changes, b.list)
 		}
-		says(t, l.SetLED("status", hal.Pattern{On: time.Second, Off: time.Second}), hal.ErrGone)
+		errtest.Says(t, l.SetLED("status", hal.Pattern{On: time.Second, Off: time.Second}), hal.ErrGone)
 		_ = l.Close()
 	})
 }

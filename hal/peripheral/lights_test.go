@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"iid2secure.nl/camagent/hal"
+	"iid2secure.nl/camagent/hal/internal/errtest"
 )
 
 func dim(t *testing.T, l hal.Lights, kind hal.LightKind, percent, want int) {
@@ -38,7 +39,7 @@ func TestM13_LampOnALineOnlySwitches(t *testing.T) {
 		t.Error("the lamp shines after Close:", err)
 	}
 	_, err := l.SetLight(hal.Infrared, 1)
-	says(t, err, hal.ErrClosed, "infrared")
+	errtest.Says(t, err, hal.ErrClosed, "infrared")
 }
 
 func ledTree(t testing.TB, name, most, triggers string) string {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"iid2secure.nl/camagent/hal"
+	"iid2secure.nl/camagent/hal/internal/errtest"
 )
 
 func light(t *testing.T, s *Set, want int) {
@@ -44,7 +45,7 @@ func TestM13_LightSensorOfIIO(t *testing.T) {
 	inverse := opened(t, Config{Root: root, LightSensor: &LightSensor{IIO: "in_illuminance_raw", Dark: 177, Bright: 67}})
 	light(t, inverse, 909)
 	_, err := New(Config{Root: root, LightSensor: &LightSensor{IIO: "in_voltage1_raw", Bright: 1}})
-	says(t, err, hal.ErrNotFound, "peripherals.light_sensor.iio", "in_voltage1_raw", "ltr501, adc")
+	errtest.Says(t, err, hal.ErrNotFound, "peripherals.light_sensor.iio", "in_voltage1_raw", "ltr501, adc")
 }
 
 func TestR4_LightSensorThatBreaksIsTold(t *testing.T) {
@@ -55,13 +56,13 @@ func TestR4_LightSensorThatBreaksIsTold(t *testing.T) {
 	sensor := part[hal.LightSensor](t, s)
 	put(t, root, "dev/adc", "bright\n")
 	_, err := sensor.Light(t.Context())
-	says(t, err, nil, "dev/adc", "bright", "want a number")
+	errtest.Says(t, err, nil, "dev/adc", "bright", "want a number")
 	put(t, root, "dev/adc", "")
 	_, err = sensor.Light(t.Context())
-	says(t, err, nil, "dev/adc", `""`, "want a number")
+	errtest.Says(t, err, nil, "dev/adc", `""`, "want a number")
 	remove(t, root, "dev/adc")
 	_, err = sensor.Light(t.Context())
-	says(t, err, hal.ErrGone, "dev/adc")
+	errtest.Says(t, err, hal.ErrGone, "dev/adc")
 }
 
 func TestR4_LightSensorThatGivesNothingIsCancelled(t *testing.T) {
@@ -85,5 +86,5 @@ func TestR4_LightSensorThatGivesNothingIsCancelled(t *testing.T) {
 		t.Fatalf("%v after %v", err, took)
 	}
 	_, err = part[hal.LightSensor](t, s).Light(t.Context())
-	says(t, err, hal.ErrStalled, "dev/adc")
+	errtest.Says(t, err, hal.ErrStalled, "dev/adc")
 }

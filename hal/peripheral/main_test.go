@@ -1,10 +1,8 @@
 package peripheral
 
 import (
-	"errors"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -72,22 +70,6 @@ func part[T any](t testing.TB, s *Set) T {
 		t.Fatalf("the set has no %T", *new(T))
 	}
 	return p
-}
-
-// says checks that an error is of a kind, names what it should, and is one line.
-func says(t testing.TB, err, kind error, words ...string) {
-	t.Helper()
-	if err == nil || kind != nil && !errors.Is(err, kind) {
-		t.Fatalf("%v, want %v", err, kind)
-	}
-	for _, w := range words {
-		if !strings.Contains(err.Error(), w) {
-			t.Errorf("%q does not say %q", err, w)
-		}
-	}
-	if strings.Contains(err.Error(), "\n") {
-		t.Errorf("%q is more than one line", err)
-	}
 }
 
 // gpioTree has sysfs lines by number, exported, as a board's script left them.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"iid2secure.nl/camagent/hal"
+	"iid2secure.nl/camagent/hal/internal/errtest"
 )
 
 func TestM13_EveryProblemOfTheConfigurationIsTold(t *testing.T) {
@@ -107,7 +108,7 @@ func TestM13_AKeyThatTwoButtonsHaveIsTold(t *testing.T) {
 	root := t.TempDir()
 	inputs(t, root, "event0", "gpio-keys", 0x198, 0x211)
 	_, err := New(Config{Root: root, Buttons: []Button{{Button: "a", Key: "KEY_RESTART"}, {Button: "b", Key: "0x211"}, {Button: "c", Key: "408", Device: "gpio-keys"}}})
-	says(t, err, nil, "peripherals.buttons[2].key", `button "a" has`)
+	errtest.Says(t, err, nil, "peripherals.buttons[2].key", `button "a" has`)
 }
 
 func TestM13_ASetHasThePartsThatAreConfiguredAndNoOthers(t *testing.T) {

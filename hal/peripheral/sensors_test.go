@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"iid2secure.nl/camagent/hal"
+	"iid2secure.nl/camagent/hal/internal/errtest"
 )
 
 func remove(t testing.TB, root, path string) {
@@ -67,5 +68,5 @@ func TestR4_SensorThatFailsIsLeftOut(t *testing.T) {
 		t.Error("no error, but", list)
 	}
 	_, err := New(Config{Root: root, Sensors: []Sensor{{Hwmon: "ina219:in7"}}})
-	says(t, err, hal.ErrNotFound, "peripherals.sensors[0].hwmon", "ina219:in0")
+	errtest.Says(t, err, hal.ErrNotFound, "peripherals.sensors[0].hwmon", "ina219:in0")
 }

@@ -19,6 +19,7 @@ import (
 
 	"iid2secure.nl/camagent/hal"
 	"iid2secure.nl/camagent/hal/haltest"
+	"iid2secure.nl/camagent/hal/internal/errtest"
 	"iid2secure.nl/camagent/hal/peripheral/internal/gpio"
 	"iid2secure.nl/camagent/hal/peripheral/internal/sysfs"
 )
@@ -177,9 +178,9 @@ func TestR4_VM_UnpluggedButtonsComeBack(t *testing.T) {
 		ended <- err
 	}()
 	p.unplug()
-	says(t, <-ended, hal.ErrGone, "event")
+	errtest.Says(t, <-ended, hal.ErrGone, "event")
 	_, err := b.NextButton(t.Context())
-	says(t, err, hal.ErrGone, "gpio-keys")
+	errtest.Says(t, err, hal.ErrGone, "gpio-keys")
 	back := plug(t, "gpio-keys")
 	pressed := make(chan struct{})
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
@@ -239,7 +240,7 @@ func TestM13_VM_LED(t *testing.T) {
 	}
 	p.unplug()
 	_, err = New(Config{LEDs: []LED{{LED: "status", Class: class}}})
-	says(t, err, hal.ErrNotFound, "peripherals.leds[0].class", class)
+	errtest.Says(t, err, hal.ErrNotFound, "peripherals.leds[0].class", class)
 }
 
 // pl061 is the chip's registers, through which the world moves its pins.
@@ -380,7 +381,7 @@ func TestM13_VM_LinesThatCantBeHad(t *testing.T) {
 		before := descriptors(t)
 		for text, want := range map[string]string{line(8): "has lines 0 to 7", "gpiochip9:0": `there is no chip "gpiochip9"`} {
 			_, err := open(Config{Siren: &Siren{Line: text}}, api)
-			says(t, err, hal.ErrNotFound, "peripherals.siren.line", text, want)
+			errtest.Says(t, err, hal.ErrNotFound, "peripherals.siren.line", text, want)
 		}
 		if after := descriptors(t); after != before {
 			t.Errorf("%d descriptors open, before %d", after, before)
@@ -389,13 +390,13 @@ func TestM13_VM_LinesThatCantBeHad(t *testing.T) {
 	holder := openedBy(t, gpio.V2, Config{Siren: &Siren{Line: "gpiochip0:4"}})
 	for _, api := range []gpio.API{gpio.Auto, gpio.V1} {
 		_, err := open(Config{Siren: &Siren{Line: "gpiochip0:4"}}, api)
-		says(t, err, hal.ErrBusy, "gpiochip0:4", `by "camagent"`)
+		errtest.Says(t, err, hal.ErrBusy, "gpiochip0:4", `by "camagent"`)
 	}
 	list := sysfs.List("/sys/class/gpio", "gpiochip*")
 	_, err := open(Config{Siren: &Siren{Line: filepath.Base(list[0]) + ":4"}}, gpio.Sysfs)
-	says(t, err, hal.ErrBusy, ":4")
+	errtest.Says(t, err, hal.ErrBusy, ":4")
 	_, err = New(Config{Siren: &Siren{Line: "BUZZER"}})
-	says(t, err, hal.ErrNotFound, "BUZZER", "gpiochip0")
+	errtest.Says(t, err, hal.ErrNotFound, "BUZZER", "gpiochip0")
 	if err := holder.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"iid2secure.nl/camagent/hal"
+	"iid2secure.nl/camagent/hal/internal/errtest"
 )
 
 // bash plays badly behaved encoders; the board itself knows no shell.
@@ -29,7 +30,7 @@ func TestR4_ProgramThatFails(t *testing.T) {
 	src := script(t, fmt.Sprintf("cat %s; echo starting >&2; printf 'frame=1\\rframe=2\\rno \"camera\"\\n\\n' >&2; exit 3", file(t, stream)))
 	_, s := openMain(t, src)
 	list, err := drain(t, s)
-	says(t, err, hal.ErrGone, "main", "bash", "exit status 3", `no \"camera\"`)
+	errtest.Says(t, err, hal.ErrGone, "main", "bash", "exit status 3", `no \"camera\"`)
 	whole(t, list, sample.units[:pictures-1])
 }
 
@@ -37,7 +38,7 @@ func TestR4_ProgramThatIsKilled(t *testing.T) {
 	t.Parallel()
 	_, s := openMain(t, script(t, "kill -9 $$"))
 	_, err := drain(t, s)
-	says(t, err, hal.ErrGone, "signal: killed")
+	errtest.Says(t, err, hal.ErrGone, "signal: killed")
 }
 
 // A program that hangs is Camera's to find; it is ended then.
@@ -57,7 +58,7 @@ func TestR4_ProgramThatHangs(t *testing.T) {
 	}
 	pid := process(b)
 	_, err = v.Next(limit(t))
-	says(t, err, hal.ErrStalled, "main")
+	errtest.Says(t, err, hal.ErrStalled, "main")
 	await(t, "the program is gone", func() bool { return !alive(pid) })
 }
 
@@ -133,7 +134,7 @@ func TestR4_OutputClosedProgramStays(t *testing.T) {
 	_, s := openMain(t, script(t, "exec >&-; trap '' TERM; while :; do sleep 0.05; done"))
 	start := time.Now()
 	_, err := drain(t, s)
-	says(t, err, hal.ErrGone, "signal: killed")
+	errtest.Says(t, err, hal.ErrGone, "signal: killed")
 	if d := time.Since(start); d < 2*stopWait || alive(group(s)) {
 		t.Errorf("took %v, alive %v", d, alive(group(s)))
 	}
@@ -147,7 +148,7 @@ func TestS6_NoShellNoSecrets(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "env")
 	_, s := openMain(t, Source{Command: []string{tool(t, "bash", "bash"), "-c", `env > "$0"; printf %s "$1" >> "$0"`, out, `$(touch /tmp/x); "a b" *`}})
 	_, err := drain(t, s)
-	says(t, err, hal.ErrGone, "exit status 0")
+	errtest.Says(t, err, hal.ErrGone, "exit status 0")
 	b, err := os.ReadFile(out)
 	if err != nil {
 		t.Fatal(err)

@@ -16,6 +16,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"iid2secure.nl/camagent/hal"
+	"iid2secure.nl/camagent/hal/internal/errtest"
 )
 
 // impatient makes tests of hanging sidecars short.
@@ -57,7 +58,7 @@ func TestR4_SidecarWithoutHello(t *testing.T) {
 				w.hello = 2 * time.Second
 			}
 			_, err := newFramed(limit(t), FramedConfig{Command: self(t, part)}, w)
-			says(t, err, hal.ErrGone, append(words, "sidecar")...)
+			errtest.Says(t, err, hal.ErrGone, append(words, "sidecar")...)
 		})
 	}
 }
@@ -67,7 +68,7 @@ func TestM1_NoSidecarThere(t *testing.T) {
 	gone := filepath.Join(t.TempDir(), "gone")
 	for _, argv := range [][]string{{"no-such-sidecar"}, {gone}} {
 		_, err := NewFramed(limit(t), FramedConfig{Command: argv})
-		says(t, err, hal.ErrNotFound, argv[0])
+		errtest.Says(t, err, hal.ErrNotFound, argv[0])
 	}
 	text := file(t, []byte("no program"))
 	if _, err := NewFramed(limit(t), FramedConfig{Command: []string{text}}); err == nil || !strings.Contains(err.Error(), "permission denied") {
@@ -99,7 +100,7 @@ func TestR4_SidecarThatFails(t *testing.T) {
 				s := opens(t, b, "main")
 				first := b.current()
 				_, err := s.Next(limit(t))
-				says(t, err, hal.ErrGone, append(words, "stream main", "sidecar")...)
+				errtest.Says(t, err, hal.ErrGone, append(words, "stream main", "sidecar")...)
 				<-first.gone
 				if alive(first.child.cmd.Process.Pid) {
 					t.Error("the program still runs")
@@ -122,7 +123,7 @@ func TestR4_SidecarThatHangs(t *testing.T) {
 		t.Parallel()
 		b := framed(t, self(t, "deaf"), impatient)
 		_, err := b.OpenVideo(limit(t), "main", hal.VideoConfig{})
-		says(t, err, hal.ErrGone, `did not answer "start main 0 0 0 0 0" within 1s`)
+		errtest.Says(t, err, hal.ErrGone, `did not answer "start main 0 0 0 0 0" within 1s`)
 		s := b.current()
 		<-s.gone
 		if alive(s.child.cmd.Process.Pid) {
@@ -155,7 +156,7 @@ func TestR4_SidecarThatHangs(t *testing.T) {
 				break
 			}
 		}
-		says(t, err, hal.ErrGone, "has not read its standard input for 1s")
+		errtest.Says(t, err, hal.ErrGone, "has not read its standard input for 1s")
 	})
 	t.Run("at the end", func(t *testing.T) {
 		t.Parallel()
@@ -261,7 +262,7 @@ func TestR4_SettingsSurviveTheSidecar(t *testing.T) {
 		t.Fatal(err) // which is what ends this sidecar
 	}
 	_, err := s.Next(limit(t))
-	says(t, err, hal.ErrGone, "exit status 7")
+	errtest.Says(t, err, hal.ErrGone, "exit status 7")
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -361,7 +362,7 @@ func TestR4_BadVideoEndsTheStream(t *testing.T) {
 			before := b.current()
 			send(test.message)
 			_, err := s.Next(limit(t))
-			says(t, err, test.kind, test.word, "stream main", "sidecar")
+			errtest.Says(t, err, test.kind, test.word, "stream main", "sidecar")
 			if err := s.Close(); err != nil {
 				t.Fatal(err)
 			}
@@ -388,7 +389,7 @@ func TestR4_BrokenProtocolEndsTheSidecar(t *testing.T) {
 			_, s, send := scriptedBoard(t)
 			send(number)
 			_, err := s.Next(limit(t))
-			says(t, err, hal.ErrGone, word, "broke the protocol")
+			errtest.Says(t, err, hal.ErrGone, word, "broke the protocol")
 		})
 	}
 }
@@ -432,7 +433,7 @@ func TestM1_SoundOfTheSidecar(t *testing.T) {
 	for err == nil {
 		err = p.Write(limit(t), hal.AudioFrame{Data: make([]byte, 160), Samples: 160})
 	}
-	says(t, err, hal.ErrGone, "burnt", "speaker")
+	errtest.Says(t, err, hal.ErrGone, "burnt", "speaker")
 	if err := errors.Join(p.Close(), m.Close()); err != nil {
 		t.Error(err)
 	}
@@ -486,5 +487,5 @@ func TestM1_ExampleInC(t *testing.T) {
 	}
 	await(t, "the lamp is in the log", func() bool { return logs.FilterField(zap.ByteString("line", []byte("lamp at 60 %"))).Len() == 1 })
 	_, err = b.do(limit(t), "dance")
-	says(t, err, hal.ErrUnable, "dance", "no such command")
+	errtest.Says(t, err, hal.ErrUnable, "dance", "no such command")
 }

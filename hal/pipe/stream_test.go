@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"iid2secure.nl/camagent/hal"
+	"iid2secure.nl/camagent/hal/internal/errtest"
 )
 
 // Command: a program of its own, that is no shell, writes the stream.
@@ -24,7 +25,7 @@ func TestM1_CommandIsReadToItsEnd(t *testing.T) {
 			b, s := openMain(t, Source{Command: []string{tool(t, "cat", "coreutils"), file(t, sample.bytes)}})
 			list, err := drain(t, s)
 			whole(t, list, sample.units)
-			says(t, err, hal.ErrGone, "main", "cat", "exit status 0")
+			errtest.Says(t, err, hal.ErrGone, "main", "cat", "exit status 0")
 			if c := s.Config(); c != (hal.VideoConfig{Width: 320, Height: 180, FPS: 25, GOP: 20}) {
 				t.Errorf("config %+v", c)
 			}
@@ -66,7 +67,7 @@ func TestM1_FIFO(t *testing.T) {
 			feedFIFO(t, path, sample.bytes, piece)
 			list, err := drain(t, s)
 			whole(t, list, sample.units)
-			says(t, err, hal.ErrGone, "FIFO", path)
+			errtest.Says(t, err, hal.ErrGone, "FIFO", path)
 			if err := s.Close(); err != nil {
 				t.Fatal(err)
 			}
@@ -96,7 +97,7 @@ func TestR4_FIFOWithoutAWriterIsAnError(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = v.Next(limit(t))
-	says(t, err, hal.ErrGone, "main", path, "no program has opened")
+	errtest.Says(t, err, hal.ErrGone, "main", path, "no program has opened")
 }
 
 // A FIFO's writer that has nothing to say yet is a writer.
@@ -162,7 +163,7 @@ func TestM1_CloseUnblocksNext(t *testing.T) {
 			done := make(chan error)
 			go func() { _, err := s.Next(context.Background()); done <- err }()
 			go s.Close()
-			says(t, <-done, hal.ErrClosed)
+			errtest.Says(t, <-done, hal.ErrClosed)
 			if _, err := s.Next(t.Context()); !errors.Is(err, hal.ErrClosed) {
 				t.Error(err)
 			}
@@ -277,7 +278,7 @@ func TestS5_GarbageIsAnError(t *testing.T) {
 			if len(list) != 0 {
 				t.Errorf("%d pictures", len(list))
 			}
-			says(t, err, test.kind, "main")
+			errtest.Says(t, err, test.kind, "main")
 		})
 	}
 }
@@ -370,7 +371,7 @@ func TestM1_NothingThere(t *testing.T) {
 		{Stream: "main", Path: gone},
 	} {
 		_, err := New(Config{Sources: []Source{src}})
-		says(t, err, hal.ErrNotFound, "main", src.Path, strings.Join(src.Command, ""))
+		errtest.Says(t, err, hal.ErrNotFound, "main", src.Path, strings.Join(src.Command, ""))
 	}
 	// Gone after the start.
 	path := file(t, []byte("x"))
@@ -382,7 +383,7 @@ func TestM1_NothingThere(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = b.OpenVideo(t.Context(), "main", hal.VideoConfig{})
-	says(t, err, hal.ErrNotFound, path)
+	errtest.Says(t, err, hal.ErrNotFound, path)
 }
 
 func TestM1_BoardContract(t *testing.T) {

@@ -35,8 +35,8 @@
 //
 // Equal Config and equal time give equal bytes. The package must not know
 // anything of the product above hal, and starts no goroutine but those that
-// ServeControl joins: all work is done in the caller of Next. A board owns its streams; a stream's Next owns its
-// painter and encoder; what other goroutines ask for (key frames, settings)
-// passes through the stream's lock. The painter's inner loops are not race
-// instrumented, for the reason that internal/h264 gives.
+// ServeControl joins: all work is done in the caller of Next. A board owns its
+// streams; a stream's Next owns its painter and encoder; what other goroutines
+// ask for (key frames, settings) passes through the stream's lock. The painter's
+// inner loops are not race instrumented, for the reason that internal/h264 gives.
 package sim

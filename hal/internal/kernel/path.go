@@ -21,7 +21,7 @@ func OpenError(path string, err error, missing string) error {
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR):
 		return fmt.Errorf("%w: %s%s", hal.ErrNotFound, path, missing)
 	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
-		return fmt.Errorf("%s: %w: run camagent as a member of group %s", path, fs.ErrPermission, GroupOf(path))
+		return fmt.Errorf("%s: %w: run camagent as a member of group %s", path, fs.ErrPermission, groupOf(path))
 	case errors.Is(err, unix.EBUSY), errors.Is(err, unix.EAGAIN):
 		return Busy(path)
 	case Gone(err):
@@ -35,8 +35,8 @@ func Busy(path string) error {
 	return fmt.Errorf("%s is %w by another program: stop it (\"fuser -v %s\" names it)", path, hal.ErrBusy, path)
 }
 
-// GroupOf names the group that may use a file, quoted.
-func GroupOf(path string) string {
+// groupOf names the group that may use a file, quoted.
+func groupOf(path string) string {
 	var st syscall.Stat_t
 	if err := syscall.Stat(path, &st); err != nil {
 		return "unknown"
