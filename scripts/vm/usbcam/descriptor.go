@@ -18,10 +18,10 @@ const (
 	maxSize = 512 << 10  // bytes of one frame
 )
 
-// H264Unit is the GUID {A29E7641-DE04-47E3-8B2B-F4341AFF003B} of the extension
+// h264Unit is the GUID {A29E7641-DE04-47E3-8B2B-F4341AFF003B} of the extension
 // unit for H.264 (USB-IF, "USB Device Class Specification for Video Devices:
 // H.264 Payload"), in the order of the bytes on the wire.
-var H264Unit = [16]byte{0x41, 0x76, 0x9e, 0xa2, 0x04, 0xde, 0xe3, 0x47, 0x8b, 0x2b, 0xf4, 0x34, 0x1a, 0xff, 0x00, 0x3b}
+var h264Unit = [16]byte{0x41, 0x76, 0x9e, 0xa2, 0x04, 0xde, 0xe3, 0x47, 0x8b, 0x2b, 0xf4, 0x34, 0x1a, 0xff, 0x00, 0x3b}
 
 var formatH264 = [16]byte{'H', '2', '6', '4', 0, 0, 0x10, 0, 0x80, 0, 0, 0xaa, 0, 0x38, 0x9b, 0x71}
 
@@ -81,7 +81,7 @@ func controls(kind Kind) []byte {
 	var h264 []byte
 	if kind == H264 {
 		last = unitH264
-		h264 = descriptor([]byte{classSpecific, 6, unitH264}, H264Unit[:], []byte{2, 1, unitPicture, 2}, selectorBits(), []byte{0})
+		h264 = descriptor([]byte{classSpecific, 6, unitH264}, h264Unit[:], []byte{2, 1, unitPicture, 2}, selectorBits(), []byte{0})
 	}
 	units := slices.Concat(
 		descriptor([]byte{classSpecific, 2, unitInput}, u16(0x0201), []byte{0, 0}, u16(0), u16(0), u16(0), []byte{3, 0, 0, 0}),

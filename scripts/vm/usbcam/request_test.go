@@ -43,7 +43,7 @@ func TestDescriptorsAreWhole(t *testing.T) {
 		if f := seen[[2]byte{classSpecific, format}]; len(f) == 0 || f[4] != 2 {
 			t.Errorf("kind %d: format descriptor %x, want one with 2 frames", kind, f)
 		}
-		if unit := bytes.Contains(b, H264Unit[:]); unit != (kind == H264) {
+		if unit := bytes.Contains(b, h264Unit[:]); unit != (kind == H264) {
 			t.Errorf("kind %d: extension unit %v", kind, unit)
 		}
 	}

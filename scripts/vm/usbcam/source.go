@@ -106,47 +106,6 @@ func (l *List) SetBitrate(int) error {
 	return errors.New("usbcam: a list of frames has its own bit rate")
 }
 
-// SplitH264 cuts an Annex B stream, a file for instance, into access units:
-// the frames of a List. They alias b.
-func SplitH264(b []byte) [][]byte {
-	var units [][]byte
-	var picture bool
-	begin, end := 0, 0 // of the present unit
-	for nal := range hal.SplitAnnexB(b) {
-		at := offset(b, nal)
-		start := at - 3
-		if start > end && b[start-1] == 0 {
-			start--
-		}
-		if picture && opens(nal) {
-			units = append(units, b[begin:start])
-			begin, picture = start, false
-		}
-		kind := nal[0] & 31
-		picture = picture || kind == hal.NALSlice || kind == hal.NALIDR
-		end = at + len(nal)
-	}
-	if picture {
-		units = append(units, b[begin:])
-	}
-	return units
-}
-
-// offset tells where in b its part p begins.
-func offset(b, p []byte) int { return cap(b) - cap(p) }
-
-// opens tells whether a NAL unit that follows a picture begins the next access
-// unit (H.264, 7.4.1.2.3, for streams without redundant pictures).
-func opens(nal []byte) bool {
-	switch nal[0] & 31 {
-	case hal.NALSlice, hal.NALIDR:
-		return len(nal) > 1 && nal[1]&0x80 != 0 // first_mb_in_slice is 0
-	case hal.NALAUD, hal.NALSPS, hal.NALPPS, hal.NALSEI:
-		return true
-	}
-	return false
-}
-
 // FromBoard sends what a board gives, the simulator for instance: one size a
 // stream, and key frames and bit rate as the board can.
 func FromBoard(b hal.Board) Source { return &fromBoard{board: b} }

@@ -10,32 +10,6 @@ import (
 	"iid2secure.nl/camagent/hal"
 )
 
-func TestSplitH264(t *testing.T) {
-	t.Parallel()
-	units := []string{
-		"\x00\x00\x00\x01\x09\xf0\x00\x00\x00\x01\x67sps\x00\x00\x01\x68pps\x00\x00\x01\x65\x88first slice\x00\x00\x01\x65\x08second slice",
-		"\x00\x00\x01\x41\x9aP",
-		"\x00\x00\x00\x01\x06sei\x00\x00\x01\x41\x9aP",
-		"\x00\x00\x00\x01\x41\x9aP\x00\x00\x01\x41\x1asecond slice",
-	}
-	var all []byte
-	for _, u := range units {
-		all = append(all, u...)
-	}
-	got := SplitH264(all)
-	if len(got) != len(units) {
-		t.Fatalf("%d units %q, want %d", len(got), got, len(units))
-	}
-	for i := range units {
-		if string(got[i]) != units[i] {
-			t.Errorf("unit %d: %q, want %q", i, got[i], units[i])
-		}
-	}
-	if got := SplitH264([]byte("no H.264 at all")); len(got) != 0 {
-		t.Errorf("units in garbage: %q", got)
-	}
-}
-
 func TestListWithoutKeyFrame(t *testing.T) {
 	t.Parallel()
 	l := &List{Frames: [][]byte{[]byte("\x00\x00\x01\x41\x9aP")}}
