@@ -27,7 +27,7 @@ const None = "-"
 // Sim configures the simulated board.
 type Sim struct {
 	Title    string `mapstructure:"title" help:"text in the simulated picture"`
-	Scenario string `mapstructure:"scenario" help:"YAML file of what happens before the simulated camera"`
+	Scenario string `mapstructure:"scenario" help:"YAML file of what happens before the simulated camera; none if empty"`
 	Control  string `mapstructure:"control" help:"socket of camagent sim; sim.sock in the state folder if empty, - for none"`
 	Display  string `mapstructure:"display" help:"PNG file of what the simulated display shows; none if empty"`
 }
