@@ -55,17 +55,6 @@ type Camera struct {
 	err     error // of Close
 }
 
-// slot is the place of one stream.
-type slot struct {
-	index int
-	info  StreamInfo
-	counters
-	device chan struct{} // holds one while a device is being opened or closed
-
-	mu   sync.Mutex
-	open *Video
-}
-
 // NewCamera joins board and parts. A capability is taken from the first part
 // that has it, else from the board, else a fall-back stands in. The Camera owns
 // them: Close closes the board and those of parts that are an io.Closer.
@@ -233,23 +222,6 @@ func (o *one) end() error {
 		return nil
 	}
 	return what.Close()
-}
-
-// clampConfig brings a wish into the ranges of the stream.
-func (s *slot) clampConfig(want VideoConfig) VideoConfig {
-	want.FPS = clamp(want.FPS, s.info.FPS)
-	want.GOP = clamp(want.GOP, s.info.GOP)
-	want.Bitrate = clamp(want.Bitrate, s.info.Bitrate)
-	want.Width, want.Height = max(want.Width, 0), max(want.Height, 0)
-	return want
-}
-
-// clamp leaves 0, no wish, as it is, and makes no wish of what can't be chosen.
-func clamp(v int, r Range) int {
-	if v <= 0 || r == (Range{}) {
-		return 0
-	}
-	return min(max(v, r.Min), r.Max)
 }
 
 // OpenVideo opens a stream; what it can't do is adjusted. ErrBusy if it is open.
