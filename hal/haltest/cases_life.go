@@ -76,8 +76,8 @@ func cancel(ctx context.Context, o *opened, info hal.StreamInfo) error {
 	return nil
 }
 
-// silent runs f while a Next is in flight and tells by what that ended.
-func silent(ctx context.Context, r *reader, within time.Duration, f func() error) (ended error, err error) {
+// endedBy runs f while a Next is in flight and tells by what that ended.
+func endedBy(ctx context.Context, r *reader, within time.Duration, f func() error) (ended error, err error) {
 	read := start(func() error {
 		for {
 			if _, err := r.Next(ctx); err != nil {
@@ -104,7 +104,7 @@ func closeWhileReading(ctx context.Context, o *opened, info hal.StreamInfo) erro
 	if err != nil {
 		return err
 	}
-	ended, err := silent(ctx, r, soon, r.Close)
+	ended, err := endedBy(ctx, r, soon, r.Close)
 	if err == nil && !errors.Is(ended, hal.ErrClosed) {
 		err = fmt.Errorf("Next returned %v, want ErrClosed", ended)
 	}
@@ -179,7 +179,7 @@ func closeBoard(ctx context.Context, s *subject) error {
 	if err != nil {
 		return err
 	}
-	ended, err := silent(ctx, r, soon, s.close)
+	ended, err := endedBy(ctx, r, soon, s.close)
 	if err == nil && !errors.Is(ended, hal.ErrClosed) {
 		err = fmt.Errorf("Next returned %v, want ErrClosed", ended)
 	}

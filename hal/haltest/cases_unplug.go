@@ -32,7 +32,7 @@ func unplug(ctx context.Context, s *subject) error {
 	if err != nil {
 		return err
 	}
-	ended, err := silent(ctx, r, backWithin, s.Unplug)
+	ended, err := endedBy(ctx, r, backWithin, s.Unplug)
 	if err == nil && !errors.Is(ended, hal.ErrGone) && !errors.Is(ended, hal.ErrGarbage) {
 		err = fmt.Errorf("Next returned %v, want ErrGone", ended)
 	}
