@@ -207,7 +207,7 @@ func armSize(ctx context.Context, dir string) ([]figure, error) {
 	if err != nil {
 		return nil, err
 	}
-	return []figure{atMost("armv7 binary of camagent", float64(st.Size())/1e6, "MB", 15)}, nil
+	return []figure{atMost("armv7 binary of camagent", float64(st.Size())/1e6, "MB", 13)}, nil
 }
 
 func quantile(v []float64, q float64) float64 {
