@@ -38,15 +38,15 @@ var nodeName = regexp.MustCompile(`^pcmC[0-9]+D[0-9]+([cp])$`)
 // path returns the node of a configured name, which may change its number while
 // the card is away.
 func (f finder) path(name string, dir direction) (string, error) {
-	rest, isHW := strings.CutPrefix(name, "hw:")
-	if !isHW {
+	if filepath.IsAbs(name) {
 		return f.checkPath(name, dir)
 	}
+	rest, isHW := strings.CutPrefix(name, "hw:")
 	card, device, both := strings.Cut(rest, ",")
 	if !both {
 		device = "0"
 	}
-	if _, err := strconv.ParseUint(device, 10, 8); err != nil || card == "" || strings.Contains(card, "/") {
+	if _, err := strconv.ParseUint(device, 10, 8); err != nil || !isHW || card == "" || strings.Contains(card, "/") {
 		return "", wrong(name, dir, "not of the form hw:CARD,DEVICE")
 	}
 	number, err := f.card(card)

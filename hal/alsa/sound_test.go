@@ -184,7 +184,8 @@ func TestNames(t *testing.T) {
 	}{
 		{"hw:Cam", hal.ErrNotFound, "no microphone 0"}, {"hw:9,1", hal.ErrNotFound, "no microphone 1"},
 		{"hw:Nobody", hal.ErrNotFound, "there are: Other, Cam"}, {"hw:../x", hal.ErrArgument, "hw:CARD,DEVICE"}, {"hw:3,1,1", hal.ErrArgument, "hw:CARD,DEVICE"},
-		{f.dev + "/pcmC0D1p", hal.ErrArgument, "the other direction"}, {f.proc, hal.ErrArgument, "no sound device"}, {"default", hal.ErrNotFound, "hw:0,0"},
+		{f.dev + "/pcmC0D1p", hal.ErrArgument, "the other direction"}, {f.proc, hal.ErrArgument, "no sound device"}, {f.dev + "/pcmC9D0c", hal.ErrNotFound, "hw:0,0"},
+		{"default", hal.ErrArgument, "hw:CARD,DEVICE"}, {"plughw:0", hal.ErrArgument, "hw:CARD,DEVICE"},
 	} {
 		if path, err := f.path(c.name, capture); !errors.Is(err, c.want) || !strings.Contains(err.Error(), c.text) {
 			t.Errorf("%s: %q, %v, want %q", c.name, path, err, c.text)
