@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -46,11 +47,19 @@ func ParseScenario(name string, data []byte) (*Scenario, error) {
 	if len(data) > maxScenario {
 		return nil, fmt.Errorf("scenario %s: more than %d bytes", name, maxScenario)
 	}
-	var doc yaml.Node
-	if err := yaml.Unmarshal(data, &doc); err != nil {
+	var doc, more yaml.Node
+	dec := yaml.NewDecoder(bytes.NewReader(data))
+	err := dec.Decode(&doc)
+	if err == nil {
+		err = dec.Decode(&more)
+	}
+	if err != nil && err != io.EOF {
 		return nil, fmt.Errorf("scenario %s: %w", name, err)
 	}
 	var p scenarioParser
+	if len(more.Content) > 0 {
+		p.complain(more.Content[0].Line, "a second document begins, want one")
+	}
 	if len(doc.Content) == 0 {
 		p.complain(1, "is empty, want script: with a list of what happens")
 	} else {

@@ -90,6 +90,7 @@ func TestM13_FilesThatAreNoScenario(t *testing.T) {
 		"script: [":                       "x: yaml: line 1",
 		"\x00":                            "x: yaml",
 		"script: []\nscript: []":          "x:2: script stands twice",
+		"script: []\n---\nscript: []":     "x:3: a second document begins",
 		"a: &a [*a]\nscript: *a":          "x:1: unknown key",
 		many:                              "entries, want at most 1000: use every",
 		wrongs:                            "and 5 more",
