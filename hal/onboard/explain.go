@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"net"
 	"strings"
 	"syscall"
 
@@ -24,6 +26,7 @@ func (s *session) explain(err error) error {
 	var auth liberrors.ErrClientAuthSetup
 	var sdp liberrors.ErrClientSDPInvalid
 	var udp liberrors.ErrClientServerRequestedUDP
+	var dial *net.OpError
 	switch {
 	case errors.Is(err, hal.ErrGarbage), errors.Is(err, hal.ErrNotFound), errors.Is(err, hal.ErrUnable): // by choose
 	case errors.Is(err, syscall.ECONNREFUSED):
@@ -38,8 +41,12 @@ func (s *session) explain(err error) error {
 		err = fmt.Errorf("%w: the streamer's description can't be read: %s", hal.ErrGarbage, printable(sdp.Err))
 	case errors.Is(err, errRedirect):
 		err = fmt.Errorf("%w: %w", hal.ErrNotFound, err)
-	default:
+	case errors.As(err, &dial):
 		err = fmt.Errorf("%w: %s", hal.ErrGone, printable(err))
+	case errors.Is(err, io.EOF):
+		err = fmt.Errorf("%w: the connection was ended: is its RTSP server at %s?", hal.ErrGone, s.src.addr)
+	default:
+		err = fmt.Errorf("%w: %s: is its RTSP server at %s?", hal.ErrGone, printable(err), s.src.addr)
 	}
 	return fmt.Errorf("%s: %w", s.src.shown, err)
 }

@@ -138,6 +138,18 @@ func plainly(describe string, other func(method, url string) (string, bool)) fun
 	}
 }
 
+func TestServerThatSpeaksNoRTSP(t *testing.T) {
+	t.Parallel()
+	for _, says := range []string{"", "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n", strings.Repeat("$noise", 1000)} {
+		addr := accept(t, func(c net.Conn) {
+			defer c.Close()
+			c.Read(make([]byte, 1<<10))
+			io.WriteString(c, says)
+		})
+		openFails(t, board(t, "rtsp://"+addr+"/x"), hal.ErrGone, "is its RTSP server at "+addr+"?")
+	}
+}
+
 func TestSilentStreamerIsGoneInTime(t *testing.T) {
 	t.Parallel()
 	held := make(chan struct{})
@@ -157,7 +169,7 @@ func TestStreamerThatEndsTheConnection(t *testing.T) {
 	t.Parallel()
 	for _, at := range []string{"OPTIONS", "DESCRIBE", "SETUP", "PLAY"} {
 		addr := fake(t, plainly(described, func(method, _ string) (string, bool) { return "", method == at }))
-		openFails(t, board(t, "rtsp://"+addr+"/x"), hal.ErrGone, "EOF")
+		openFails(t, board(t, "rtsp://"+addr+"/x"), hal.ErrGone, "the connection was ended")
 	}
 }
 
