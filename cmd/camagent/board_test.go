@@ -129,6 +129,14 @@ func TestCameraIsStartedAnewWithADeviceThatHasCome(t *testing.T) {
 	require.NoError(t, err, "the state folder is free again, and an end that was asked for is none")
 }
 
+func TestEndThatIsAskedForWhileTheBoardOpensIsNoFailure(t *testing.T) {
+	t.Parallel()
+	cfg := configure(t, "board: pipe\npipe: {sidecar: [sleep, '1000']}")
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	require.NoError(t, runOnce(ctx, cfg, zap.NewNop(), nil, false))
+}
+
 // Everything that can be configured reaches the part that it is for.
 func TestPeripheralsReachTheirPart(t *testing.T) {
 	t.Parallel()

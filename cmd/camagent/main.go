@@ -136,6 +136,9 @@ func run(cmd *cobra.Command, _ []string) error {
 // run again because a missing device has come.
 func runOnce(ctx context.Context, cfg config.Config, log *zap.Logger, button <-chan os.Signal, first bool) error {
 	h, err := openHardware(ctx, cfg, log)
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		return nil // the end was asked for
+	}
 	if err != nil {
 		return err
 	}
