@@ -72,6 +72,9 @@ func findGauges(root string, c Sensor) ([]gauge, error) {
 	if want != all && len(list) > 1 {
 		list = list[:1]
 	}
+	if len(there) == 0 {
+		return nil, fmt.Errorf("%w: no %q: this kernel has no such sensors", hal.ErrNotFound, want)
+	}
 	if len(list) == 0 {
 		return nil, fmt.Errorf("%w: no %q, want one of: %s", hal.ErrNotFound, want, strings.Join(append(names, `"*"`), ", "))
 	}
