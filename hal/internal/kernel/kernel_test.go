@@ -67,6 +67,19 @@ func TestOpenError(t *testing.T) {
 	}
 }
 
+func TestFileKind(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := unix.Mkfifo(dir+"/fifo", 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{dir: "a folder", dir + "/fifo": "a FIFO", dir + "/none": "unknown", "/dev/null": "a device of another kind"} {
+		if is := FileKind(path); is != want {
+			t.Errorf("%s is %s, want %s", path, is, want)
+		}
+	}
+}
+
 func TestWaiter(t *testing.T) {
 	t.Parallel()
 	w, err := NewWaiter()

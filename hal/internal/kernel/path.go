@@ -58,6 +58,8 @@ func FileKind(path string) string {
 		return "a regular file"
 	case fi.IsDir():
 		return "a folder"
+	case fi.Mode()&fs.ModeNamedPipe != 0:
+		return "a FIFO"
 	case fi.Mode()&fs.ModeCharDevice != 0:
 		return "a device of another kind"
 	}
