@@ -3,6 +3,7 @@ package hal
 import (
 	"context"
 	"errors"
+	"math"
 	"strings"
 	"sync"
 	"testing"
@@ -63,7 +64,7 @@ func TestM13_WishesAreClamped(t *testing.T) {
 			{VideoConfig{}, VideoConfig{}},
 			{VideoConfig{-1, -1, -1, -1, -1}, VideoConfig{}},
 			{VideoConfig{333, 77, 1, 7, 1}, VideoConfig{333, 77, 5, 0, 100_000}},
-			{VideoConfig{0, 0, 99, 7, 1 << 40}, VideoConfig{0, 0, 25, 0, 1_000_000}},
+			{VideoConfig{0, 0, 99, 7, math.MaxInt}, VideoConfig{0, 0, 25, 0, 1_000_000}},
 		} {
 			c.mustOpen(t, "sub", w.is).Close()
 			if got := b.wants[len(b.wants)-1]; got != w.want {
