@@ -2,10 +2,12 @@ package config
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -247,4 +249,12 @@ func FuzzLoad(f *testing.F) {
 			t.Fatal("an invalid configuration was taken")
 		}
 	})
+}
+
+func TestR9_FileThatMayNotBeReadIsToldAsSuch(t *testing.T) {
+	t.Parallel()
+	err := fileError("/etc/c.yaml", &fs.PathError{Op: "open", Path: "/etc/c.yaml", Err: syscall.EACCES})
+	if want := "configuration file /etc/c.yaml: may not be read by this user"; err.Error() != want {
+		t.Errorf("%q, want %q", err, want)
+	}
 }

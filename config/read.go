@@ -55,6 +55,9 @@ func fileError(file string, err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("configuration file %s: does not exist", file)
 	}
+	if errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("configuration file %s: may not be read by this user", file)
+	}
 	return fmt.Errorf("configuration file %s: not readable as YAML: %s", file, strings.ReplaceAll(err.Error(), "\n", " "))
 }
 

@@ -85,6 +85,9 @@ func readPassword(file string) (string, error) {
 	if file == "" {
 		return "", nil
 	}
+	if st, err := os.Stat(file); err == nil && !st.Mode().IsRegular() { // a FIFO would be waited for
+		return "", fmt.Errorf("%s: is no regular file, want one with the password on its first line", file)
+	}
 	b, err := os.ReadFile(file)
 	if err != nil {
 		return "", err

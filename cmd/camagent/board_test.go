@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -30,6 +31,7 @@ func configure(t *testing.T, text string) config.Config {
 	file := filepath.Join(dir, "camagent.yaml")
 	text = strings.ReplaceAll(text, "DIR", dir) + "\nstate_dir: " + dir + "/state\ncard: {dir: " + dir + "/card}\nrtsp: {address: '127.0.0.1:0'}\n"
 	require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
+	require.NoError(t, syscall.Mkfifo(filepath.Join(dir, "fifo"), 0o600))
 	cfg, err := config.Load(file, nil, nil)
 	require.NoError(t, err)
 	return cfg
@@ -38,7 +40,9 @@ func configure(t *testing.T, text string) config.Config {
 func TestR9_BoardThatCanNotBeOpenedIsAnErrorThatSaysWhatToDo(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
-		"board: sim\nsim: {scenario: DIR/none.yaml}":                                                                        "none.yaml",
+		"board: sim\nsim: {scenario: DIR/none.yaml}": "none.yaml",
+		"board: sim\nsim: {scenario: DIR/fifo}":      "no regular file",
+		"board: onboard\nonboard: {sources: [{stream: main, url: 'rtsp://127.0.0.1/x', user: a, password_file: DIR/fifo}]}": "no regular file",
 		"board: sim\nsim: {scenario: DIR/camagent.yaml}":                                                                    "unknown key",
 		"board: pipe\npipe: {sources: [{stream: main, command: [no-such-program-8]}]}":                                      `"no-such-program-8"`,
 		"board: pipe\npipe: {sources: [{stream: main, path: DIR/none.h264}]}":                                               "none.h264",

@@ -30,6 +30,9 @@ const (
 // LoadScenario reads a scenario file. All that is wrong in it is told in one
 // error, with file and line.
 func LoadScenario(path string) (*Scenario, error) {
+	if st, err := os.Stat(path); err == nil && !st.Mode().IsRegular() { // a FIFO would be waited for
+		return nil, fmt.Errorf("scenario: %s: is no regular file, want one with YAML", path)
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("scenario: %w", err)
