@@ -234,6 +234,30 @@ func TestR6_SidecarFloodsStandardError(t *testing.T) {
 	}
 }
 
+// Nothing is open, so no reader learns of it.
+func TestR4_IdleSidecarThatDiesIsLogged(t *testing.T) {
+	t.Parallel()
+	core, logs := observer.New(zap.WarnLevel)
+	b, err := newFramed(limit(t), FramedConfig{Command: self(t, "noisy"), Log: zap.New(core)}, usualWaits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := b.current()
+	if err := s.child.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	<-s.gone
+	if got := logs.FilterMessage("the sidecar is gone").All(); len(got) != 1 || !strings.Contains(fmt.Sprint(got[0].ContextMap()), "killed") {
+		t.Errorf("%v", got)
+	}
+	if err := b.Close(); err != nil {
+		t.Error(err)
+	}
+	if n := logs.FilterMessage("the sidecar is gone").Len(); n != 1 {
+		t.Errorf("told %d times", n)
+	}
+}
+
 func lines(t *testing.T, path string) []string {
 	t.Helper()
 	b, err := os.ReadFile(path)

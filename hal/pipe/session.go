@@ -27,6 +27,7 @@ type session struct {
 	in    *os.File // its standard input
 	out   *os.File // its standard output
 	clock clock
+	log   *zap.Logger
 
 	greeted chan struct{} // closed once hello is set
 	hello   hello
@@ -85,6 +86,7 @@ func startSession(argv []string, w waits, log *zap.Logger) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.log = log
 	if s.child, err = startChild(argv, in, out, log); err != nil {
 		return nil, errors.Join(err, s.in.Close(), s.out.Close())
 	}
@@ -119,7 +121,10 @@ func (s *session) run() {
 	}
 	how := s.child.end(grace)
 	s.out.Close()
-	s.fail(s.child.gone(s.name+where, how)) // if nothing else was the reason
+	s.fail(s.child.gone(s.name+where, how))                // if nothing else was the reason
+	if why := s.reason(); !errors.Is(why, hal.ErrClosed) { // nobody may be reading who could tell it
+		s.log.Warn("the sidecar is gone", zap.Error(why))
+	}
 }
 
 // consume handles messages until an error.
