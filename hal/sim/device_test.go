@@ -335,7 +335,7 @@ func TestM1_IdentityIsWhatTheFactoryWrote(t *testing.T) {
 	}
 }
 
-func TestM11_FirmwareGoesToTheOtherSlot(t *testing.T) {
+func TestM1_FirmwareGoesToTheOtherSlot(t *testing.T) {
 	t.Parallel()
 	b := New(Config{})
 	next := func() string {

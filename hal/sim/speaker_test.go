@@ -11,7 +11,7 @@ import (
 	"iid2secure.nl/camagent/hal"
 )
 
-func TestM6_SpeakerKeepsThePaceAndIsHeard(t *testing.T) {
+func TestM1_SpeakerKeepsThePaceAndIsHeard(t *testing.T) {
 	t.Parallel()
 	bubble(t, Config{}, func(t *testing.T, b *Board) {
 		p := speak(t, b)
@@ -44,7 +44,7 @@ func TestM6_SpeakerKeepsThePaceAndIsHeard(t *testing.T) {
 	})
 }
 
-func TestM6_WhatIsQueuedWhenTheSpeakerClosesIsNotPlayed(t *testing.T) {
+func TestM1_WhatIsQueuedWhenTheSpeakerClosesIsNotPlayed(t *testing.T) {
 	t.Parallel()
 	bubble(t, Config{}, func(t *testing.T, b *Board) {
 		p := speak(t, b)
