@@ -45,7 +45,8 @@ type buttons struct {
 // place is a source, and whether its device is there.
 type place struct {
 	source
-	up bool
+	up   bool
+	last time.Time // of its last event
 }
 
 var _ hal.Buttons = (*buttons)(nil)
@@ -170,10 +171,22 @@ func (b *buttons) collect(set []unix.PollFd) error {
 			p.up, b.revive = false, time.Time{}
 			errs = append(errs, err)
 		}
+		p.inOrder(events)
 		b.queue = append(b.queue, events...)
 	}
 	slices.SortStableFunc(b.queue, func(x, y hal.ButtonEvent) int { return x.Time.Compare(y.Time) })
 	return errors.Join(errs...)
+}
+
+// inOrder sees to it that no release stands before its press: the kernel's
+// stamps are mapped to our clock one by one, each with an error of its own.
+func (p *place) inOrder(events []hal.ButtonEvent) {
+	for i := range events {
+		if events[i].Time.Before(p.last) {
+			events[i].Time = p.last
+		}
+		p.last = events[i].Time
+	}
 }
 
 // broken tells that a device ended; POLLERR goes with POLLPRI at lines of sysfs.

@@ -276,3 +276,17 @@ func TestR4_OnlyButtonThatIsGoneIsLookedForAtEveryCall(t *testing.T) {
 		t.Errorf("%+v", e)
 	}
 }
+
+func TestR4_ReleaseNeverStandsBeforeItsPress(t *testing.T) {
+	t.Parallel()
+	p, at := &place{}, time.Now()
+	for _, events := range [][]hal.ButtonEvent{
+		{{Pressed: true, Time: at}, {Time: at.Add(-time.Microsecond)}},
+		{{Pressed: true, Time: at.Add(-time.Millisecond)}, {Time: at.Add(time.Second)}},
+	} {
+		p.inOrder(events)
+		if !events[0].Time.Equal(at) || events[1].Time.Before(at) {
+			t.Errorf("%+v", events)
+		}
+	}
+}
