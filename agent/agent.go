@@ -204,7 +204,7 @@ func (a *Agent) serveRTSP(ctx context.Context) error {
 }
 
 func (a *Agent) serveOnce(ctx context.Context, up func()) error {
-	s := rtsp.New(rtsp.Config{Address: a.cfg.RTSP.Address, UDP: a.cfg.RTSP.UDP,
+	s := rtsp.New(rtsp.Config{Address: a.cfg.RTSP.Address, TCP: true, UDP: a.cfg.RTSP.UDP,
 		MaxViewers: a.cfg.RTSP.MaxViewers, Log: a.log.Named("rtsp")},
 		a.streams, a.binding.Credential, a.camera.wantKey)
 	ctx, cancel := context.WithCancel(ctx)

@@ -50,9 +50,10 @@ func (l *listener) pause(err error) {
 // goroutine its frames; the mutex keeps each of them whole. Deadlines are set
 // here alone: what gortsplib asks for is ignored.
 type conn struct {
-	*net.TCPConn
-	srv  *Server
-	once sync.Once
+	net.Conn              // what is read from and written to: raw, or TLS over it
+	raw      *net.TCPConn // for deadlines and options
+	srv      *Server
+	once     sync.Once
 
 	mu       sync.Mutex
 	deadline time.Time
@@ -69,11 +70,11 @@ type conn struct {
 }
 
 func newConn(c *net.TCPConn, srv *Server) *conn {
-	_ = c.SetWriteBuffer(sendBuffer) // an advice: without it memory per stalled viewer is larger
+	_ = c.SetWriteBuffer(srv.cfg.SendBuffer) // an advice: without it memory per stalled viewer is larger
 	_ = c.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 10 * time.Second, Count: 3})
 	setUserTimeout(c, userTimeout)
 	_ = c.SetReadDeadline(time.Now().Add(srv.cfg.LoginTimeout))
-	n := &conn{TCPConn: c, srv: srv}
+	n := &conn{Conn: c, raw: c, srv: srv}
 	srv.meet(n)
 	return n
 }
@@ -108,11 +109,11 @@ func (c *conn) write(b []byte) (int, error) {
 	now := time.Now()
 	if c.deadline.Sub(now) < c.srv.cfg.WriteTimeout/10*9 {
 		c.deadline = now.Add(c.srv.cfg.WriteTimeout)
-		if err := c.TCPConn.SetWriteDeadline(c.deadline); err != nil {
+		if err := c.raw.SetWriteDeadline(c.deadline); err != nil {
 			return 0, err
 		}
 	}
-	return c.TCPConn.Write(b)
+	return c.Conn.Write(b)
 }
 
 // afterNextWrite has f run when the response that is now being made is out.
@@ -128,7 +129,7 @@ func (c *conn) mayIdle(ok bool) {
 	if !ok {
 		t = time.Now().Add(c.srv.cfg.LoginTimeout)
 	}
-	_ = c.TCPConn.SetReadDeadline(t) // fails on a closed connection only
+	_ = c.raw.SetReadDeadline(t) // fails on a closed connection only
 }
 
 // SetDeadline, SetReadDeadline and SetWriteDeadline are gortsplib's, ignored.
@@ -138,7 +139,7 @@ func (c *conn) SetWriteDeadline(time.Time) error { return nil }
 
 // Close ends the connection, and a write that waits on it.
 func (c *conn) Close() error {
-	err := c.TCPConn.Close()
+	err := c.raw.Close()
 	c.once.Do(func() { c.srv.leave(c) })
 	return err
 }

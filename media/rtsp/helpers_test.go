@@ -100,7 +100,7 @@ type rig struct {
 func newRig(t testing.TB, change func(*Config)) *rig {
 	t.Helper()
 	core, logs := observer.New(zapcore.DebugLevel)
-	cfg := Config{Address: "127.0.0.1:0", UDP: true, MaxViewers: 100, Log: zap.New(core)}
+	cfg := Config{Address: "127.0.0.1:0", TCP: true, UDP: true, MaxViewers: 100, Log: zap.New(core)}
 	if change != nil {
 		change(&cfg)
 	}

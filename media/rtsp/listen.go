@@ -105,6 +105,6 @@ func bindPair(ip net.IP, port int) (*udpPair, error) {
 }
 
 func newPair(rtp, rtcp *net.UDPConn) *udpPair {
-	_ = rtp.SetWriteBuffer(sendBuffer) // an advice: a burst then waits rather than being lost
+	_ = rtp.SetWriteBuffer(udpSendBuffer) // an advice: a burst then waits rather than being lost
 	return &udpPair{rtp: rtp, rtcp: rtcp}
 }

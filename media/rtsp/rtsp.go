@@ -18,34 +18,62 @@
 package rtsp
 
 import (
+	"context"
+	"crypto/tls"
+	"net/netip"
 	"time"
 
 	"go.uber.org/zap"
 )
 
-// Config says where and how to serve. The zero value of a field is its default.
+// Config says where and how to serve. The zero value of a number, a duration or
+// the log is its default.
 type Config struct {
-	// Address to listen on, host:port; port 0 takes a free one (see Server.Addr).
+	// Address to listen on, host:port, for RTSP and for pictures over HTTP; port 0
+	// takes a free one (see Server.Addr); empty: not at all.
 	Address string
-	// UDP lets viewers choose UDP; otherwise they get TCP or 461.
-	UDP bool
+	// TLSAddress is the same for RTSPS and HTTPS (see Server.TLSAddr).
+	TLSAddress string
+	// Certificate gives what TLSAddress shows to a client; it may be called at any
+	// time from any goroutine.
+	Certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+
+	// TCP, UDP and Multicast let viewers choose the transport, or they get 461.
+	// Over TLS, UDP and multicast are always SRTP.
+	TCP, UDP, Multicast bool
 	// UDPPort is the even port that RTP leaves from, RTCP uses the next one; 0
 	// takes a free pair.
 	UDPPort int
+	// MulticastGroup is the IPv4 group of the first stream; each further one has
+	// the next address, its tracks have pairs of ports from MulticastPort (5004) on.
+	MulticastGroup netip.Addr
+	MulticastPort  int
+	// MulticastInterface sends multicast, by name; empty: as the system routes it.
+	MulticastInterface string
+
 	// MaxViewers play at once (32); one more is refused with 503.
 	MaxViewers int
 	// MaxConns are open at once (MaxViewers + 32), viewers' own included; for
 	// one more, the oldest that has shown no right password is closed, or if there
 	// is none, that one.
 	MaxConns int
+	// WrongAnswers in BlockTime (10 in 1 minute) have an address refused for BlockTime.
+	WrongAnswers int
+	BlockTime    time.Duration
 	// LoginTimeout is how long a connection that does not play may stay without
 	// a request that carries the right password (15 s).
 	LoginTimeout time.Duration
 	// WriteTimeout drops a viewer whose connection takes no byte for so long (10 s).
 	WriteTimeout time.Duration
+	// SendBuffer is the kernel memory in bytes that one viewer's connection may fill (256 KiB).
+	SendBuffer int
 	// MaxLag is how old a frame may be when it is sent while a newer key frame
 	// waits in the ring (5 s): beyond it, the viewer skips to that key frame.
 	MaxLag time.Duration
+
+	// Snapshot makes the JPEG of /snapshot.jpg; nil: there is none. It may be
+	// called from many goroutines.
+	Snapshot func(context.Context) ([]byte, error)
 	// Log gets a line for each viewer that comes, goes, lags or is refused; nil: none.
 	Log *zap.Logger
 }
@@ -57,7 +85,7 @@ const (
 	keyAge          = time.Second            // an older newest key frame is not good enough for a new viewer
 	reportEvery     = 5 * time.Second        // RTCP sender reports
 	wrongAnswers    = 3                      // so many end the connection
-	sendBuffer      = 256 << 10              // kernel memory that one viewer's connection may fill
+	udpSendBuffer   = 256 << 10              // kernel memory of the socket that all viewers over UDP share
 	userTimeout     = 30 * time.Second       // unacknowledged data ends a TCP connection
 	maxPayload      = 1400                   // bytes of an RTP packet behind its header: fits every MTU in use
 	chunk           = 64 << 10               // a write is at most this long
@@ -79,6 +107,10 @@ func (c *Config) setDefaults() {
 	}
 	orInt(&c.MaxViewers, 32)
 	orInt(&c.MaxConns, c.MaxViewers+32)
+	orInt(&c.WrongAnswers, 10)
+	orInt(&c.SendBuffer, 256<<10)
+	orInt(&c.MulticastPort, 5004)
+	orTime(&c.BlockTime, time.Minute)
 	orTime(&c.LoginTimeout, 15*time.Second)
 	orTime(&c.WriteTimeout, 10*time.Second)
 	orTime(&c.MaxLag, 5*time.Second)
