@@ -40,13 +40,6 @@ type Ring struct {
 	SubKB  int `mapstructure:"sub_kb" help:"frames of stream sub kept in memory, kB"`
 }
 
-// RTSP configures the live server.
-type RTSP struct {
-	Address    string `mapstructure:"address" help:"host:port or :port to serve on"`
-	UDP        bool   `mapstructure:"udp" help:"let viewers choose UDP"`
-	MaxViewers int    `mapstructure:"max_viewers" help:"viewers at a time, both streams together"`
-}
-
 // Record configures the recorder; whether it records is a setting of the owner.
 type Record struct {
 	Stream     string        `mapstructure:"stream" help:"stream that is recorded: main or sub"`
@@ -87,7 +80,7 @@ func Default() Config {
 		Board:    BoardSim,
 		Sim:      Sim{Title: "simulated camera"},
 		Ring:     Ring{MainKB: 1536, SubKB: 384},
-		RTSP:     RTSP{Address: ":8554", UDP: true, MaxViewers: 100},
+		RTSP:     defaultRTSP(),
 		Record:   Record{Stream: "main", ClipLength: 60 * time.Second},
 		Card:     Card{Dir: "/var/lib/camagent/card", LimitMB: 1024},
 		Pairing:  Pairing{Window: 10 * time.Minute},
@@ -109,8 +102,7 @@ func (c *Config) check(k *Checks) {
 	c.Peripherals.check(k)
 	k.Between("ring.main_kb", c.Ring.MainKB, 256, 1<<20)
 	k.Between("ring.sub_kb", c.Ring.SubKB, 128, 1<<20)
-	k.Listen("rtsp.address", c.RTSP.Address)
-	k.Between("rtsp.max_viewers", c.RTSP.MaxViewers, 1, 10000)
+	c.RTSP.check(k)
 	k.OneOf("record.stream", c.Record.Stream, "main", "sub")
 	k.Duration("record.clip_length", c.Record.ClipLength, 2*time.Second, time.Minute)
 	k.Want(filepath.IsAbs(c.Card.Dir), "card.dir", c.Card.Dir, "an absolute path")

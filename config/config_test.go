@@ -110,6 +110,28 @@ func TestEveryBoardCanBeConfigured(t *testing.T) {
 	}
 }
 
+func TestS3_EitherListenerOrBothCanBeOff(t *testing.T) {
+	t.Parallel()
+	for text, off := range map[string]bool{
+		"rtsp: {address: ''}":                                            false,
+		"rtsp: {tls_address: ''}":                                        false,
+		"rtsp: {address: '', tls_address: ''}":                           true,
+		"rtsp: {address: ':0', tls_address: ':0'}":                       false,
+		"rtsp: {address: '127.0.0.1:1', tls_address: '10.0.0.1:1'}":      false,
+		"rtsp: {multicast: true, tcp: false, udp: false}":                false,
+		"rtsp: {multicast_group: 239.255.255.254, max_connections: 100}": false,
+	} {
+		c, err := Load(write(t, text), nil, nil)
+		if err != nil || c.RTSP.Off() != off {
+			t.Errorf("%s: off %v, %v", text, c.RTSP.Off(), err)
+		}
+	}
+	c, err := Load("", nil, []string{"CAMAGENT_RTSP_TLS_ADDRESS="})
+	if err != nil || c.RTSP.TLSAddress != "" || c.RTSP.Address != ":8554" {
+		t.Errorf("%+v, %v", c.RTSP, err)
+	}
+}
+
 func TestSimControl(t *testing.T) {
 	t.Parallel()
 	c := Default()
@@ -204,6 +226,24 @@ func TestR9_WrongValues(t *testing.T) {
 		"rtsp: {address: nowhere}":                                       "rtsp.address",
 		"rtsp: {address: ':70000'}":                                      "rtsp.address",
 		"rtsp: {max_viewers: 0}":                                         "rtsp.max_viewers",
+		"rtsp: {tls_address: nowhere}":                                   "rtsp.tls_address",
+		"rtsp: {address: ':1', tls_address: 'h:1'}":                      "rtsp.tls_address",
+		"rtsp: {tcp: false, udp: false}":                                 "rtsp.tcp",
+		"rtsp: {multicast_group: here}":                                  "rtsp.multicast_group",
+		"rtsp: {multicast_group: 10.0.0.1}":                              "rtsp.multicast_group",
+		"rtsp: {multicast_group: 224.0.0.1}":                             "rtsp.multicast_group",
+		"rtsp: {multicast_group: 239.255.255.255}":                       "rtsp.multicast_group",
+		"rtsp: {multicast_group: 'ff02::1'}":                             "rtsp.multicast_group",
+		"rtsp: {multicast_port: 5005}":                                   "rtsp.multicast_port",
+		"rtsp: {multicast_port: 80}":                                     "rtsp.multicast_port",
+		"rtsp: {multicast_interface: ../eth0}":                           "rtsp.multicast_interface",
+		"rtsp: {max_viewers: 100, max_connections: 99}":                  "rtsp.max_connections",
+		"rtsp: {send_buffer_kb: 31}":                                     "rtsp.send_buffer_kb",
+		"rtsp: {write_timeout: 0s}":                                      "rtsp.write_timeout",
+		"rtsp: {login_timeout: 2m}":                                      "rtsp.login_timeout",
+		"rtsp: {max_lag: 0s}":                                            "rtsp.max_lag",
+		"rtsp: {wrong_answers: 0}":                                       "rtsp.wrong_answers",
+		"rtsp: {block_time: 25h}":                                        "rtsp.block_time",
 		"record: {stream: third}":                                        "record.stream",
 		"record: {clip_length: 1s}":                                      "record.clip_length",
 		"card: {dir: card}":                                              "card.dir",

@@ -132,7 +132,7 @@ func (s *Stack) StartCamera() error {
 	}
 	cfg := map[string]any{
 		"state_dir": s.Path("camera", "state"),
-		"rtsp":      map[string]any{"address": address},
+		"rtsp":      map[string]any{"address": address, "tls_address": "127.0.0.1:0"},
 		"record":    map[string]any{"clip_length": "10s"},
 		"card":      map[string]any{"dir": s.Path("camera", "card")},
 		"cloud": map[string]any{"broker": s.info.Broker, "roots_file": s.info.CA,
