@@ -52,6 +52,7 @@ func (l *listener) pause(err error) {
 type conn struct {
 	net.Conn              // what is read from and written to: raw, or TLS over it
 	raw      *net.TCPConn // for deadlines and options
+	tls      bool         // the connection is RTSPS
 	srv      *Server
 	once     sync.Once
 
@@ -63,10 +64,12 @@ type conn struct {
 	// goroutine uses it while that one waits for an answer.
 	nonce     string
 	wrong     int
+	shown     string // the password that was right; "": none was yet
 	described *offer
-	setup     *viewer // whose SETUP is being answered
-	teardown  bool    // a TEARDOWN is being answered
-	viewer    *viewer // plays over this connection
+	choice    *transport // what a SETUP gets, nil: none of what it asks for
+	setup     *answered  // a SETUP that is being answered
+	teardown  bool       // a TEARDOWN is being answered
+	viewer    *viewer    // plays over this connection
 }
 
 func newConn(c *net.TCPConn, srv *Server) *conn {

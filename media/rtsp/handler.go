@@ -8,7 +8,6 @@ import (
 
 	"github.com/bluenviron/gortsplib/v4"
 	"github.com/bluenviron/gortsplib/v4/pkg/base"
-	"github.com/bluenviron/gortsplib/v4/pkg/headers"
 	"github.com/bluenviron/gortsplib/v4/pkg/liberrors"
 	"go.uber.org/zap"
 
@@ -28,47 +27,32 @@ func status(code base.StatusCode) *base.Response { return &base.Response{StatusC
 
 func connOf(c *gortsplib.ServerConn) *conn { return c.NetConn().(*conn) }
 
-// OnRequest hides a GStreamer client's name: gortsplib makes those wait for a
-// second at each SETUP, for the sake of one that publishes.
+// OnRequest chooses the transport, and hides a GStreamer client's name: gortsplib
+// makes those wait for a second at each SETUP, for the sake of one that publishes.
 func (h *handler) OnRequest(sc *gortsplib.ServerConn, req *base.Request) {
 	delete(req.Header, "User-Agent")
-	connOf(sc).teardown = req.Method == base.Teardown
+	c := connOf(sc)
+	c.teardown = req.Method == base.Teardown
+	c.choice, c.setup = nil, nil
+	if req.Method == base.Setup {
+		c.choice = h.srv.choose(c, req)
+		req.Header["Transport"] = c.choice.forGortsplib()
+	}
 }
 
 // OnResponse sees each answer just before it is written.
 func (h *handler) OnResponse(sc *gortsplib.ServerConn, res *base.Response) {
 	c := connOf(sc)
 	if c.setup != nil && res.StatusCode == base.StatusOK {
-		h.learnTransport(c.setup, res)
+		if err := c.setup.rewrite(res); err != nil {
+			h.srv.complain("cannot answer an RTSP SETUP", err)
+			res.StatusCode, res.StatusMessage = base.StatusInternalServerError, ""
+		}
 	}
-	c.setup = nil
 	if c.teardown && res.StatusCode == base.StatusOK && c.viewer != nil {
 		c.viewer.cancel(errTornDown)
 		c.viewer = nil
 		c.mayIdle(false)
-	}
-}
-
-// learnTransport reads from gortsplib's answer what it chose; the SSRC tells
-// the medium.
-func (h *handler) learnTransport(v *viewer, res *base.Response) {
-	var t headers.Transport
-	if err := t.Unmarshal(res.Header["Transport"]); err != nil || t.SSRC == nil {
-		return
-	}
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	for i := range v.tracks {
-		if v.tracks[i].ssrc != *t.SSRC {
-			continue
-		}
-		switch {
-		case t.InterleavedIDs != nil:
-			v.tracks[i].on, v.tracks[i].channel = true, uint8(t.InterleavedIDs[0])
-		case t.ClientPorts != nil:
-			v.tracks[i].on, v.tracks[i].channel = true, uint8(2*i)
-			v.ports[i] = *t.ClientPorts
-		}
 	}
 }
 
@@ -119,6 +103,9 @@ func (h *handler) OnSetup(ctx *gortsplib.ServerHandlerOnSetupCtx) (*base.Respons
 	if res != nil {
 		return res, nil, err
 	}
+	if c.choice == nil {
+		return status(base.StatusUnsupportedTransport), nil, nil
+	}
 	v, _ := ctx.Session.UserData().(*viewer)
 	if v == nil {
 		if v, res = h.newViewer(c, ctx, user); res != nil {
@@ -126,10 +113,16 @@ func (h *handler) OnSetup(ctx *gortsplib.ServerHandlerOnSetupCtx) (*base.Respons
 		}
 		ctx.Session.SetUserData(v)
 	}
-	if v.user != user {
+	track := trackOf(ctx.Request.URL)
+	switch {
+	case v.user != user || v.tls != c.tls:
 		return status(base.StatusForbidden), nil, nil
+	case v.way != c.choice.way:
+		return status(base.StatusUnsupportedTransport), nil, nil
+	case track < 0 || track >= len(v.tracks):
+		return status(base.StatusNotFound), nil, nil
 	}
-	c.setup = v
+	c.setup = &answered{viewer: v, track: track, how: *c.choice}
 	return status(base.StatusOK), v.offer.signal, nil
 }
 
@@ -155,6 +148,8 @@ func (h *handler) newViewer(c *conn, ctx *gortsplib.ServerHandlerOnSetupCtx, use
 		h.srv.complain("cannot set up an RTSP session", err)
 		return nil, status(base.StatusInternalServerError)
 	}
+	v.way, v.tls = c.choice.way, c.tls
+	v.password = c.shown
 	return v, nil
 }
 
@@ -166,13 +161,13 @@ func (h *handler) OnPlay(ctx *gortsplib.ServerHandlerOnPlayCtx) (*base.Response,
 		return res, err
 	}
 	v, _ := ctx.Session.UserData().(*viewer)
-	if v == nil || v.user != user {
+	if v == nil || v.user != user || v.tls != c.tls {
 		return status(base.StatusForbidden), nil
 	}
 	if v.playing {
 		return status(base.StatusOK), nil
 	}
-	if err := v.connect(c, *ctx.Session.SetuppedTransport()); err != nil {
+	if err := v.connect(c); err != nil {
 		return status(base.StatusInternalServerError), err
 	}
 	v.playing = true

@@ -81,17 +81,16 @@ func soundFormat(f *hal.AudioFormat) (format.Format, error) {
 	return nil, fmt.Errorf("sound of codec %q is none of pcmu, pcma, l16, aac, opus", f.Codec)
 }
 
-// tracks gives each medium of the offer its numbering for one new viewer; ssrc
-// is what gortsplib announces in its answers to SETUP.
+// tracks gives each medium of the offer its numbering for one new viewer, its
+// own SSRC included: what gortsplib announces in its answers to SETUP is replaced.
 func (o *offer) tracks() []track {
-	stats := o.signal.Stats()
 	list := make([]track, len(o.desc.Medias))
 	for i, m := range o.desc.Medias {
 		f := m.Formats[0]
 		list[i] = track{
 			payload: f.PayloadType(),
 			rate:    int64(f.ClockRate()),
-			ssrc:    stats.Medias[m].Formats[f].LocalSSRC,
+			ssrc:    random32(),
 			seq:     uint16(random32()),
 			base:    random32(),
 		}

@@ -25,12 +25,15 @@ var (
 // its stream and a sink for what it reads. Everything below mu is touched by
 // its session's goroutine before it starts and by its own afterwards.
 type viewer struct {
-	srv     *Server
-	user    string
-	offer   *offer
-	session *gortsplib.ServerSession
-	ctx     context.Context
-	cancel  context.CancelCauseFunc
+	srv      *Server
+	user     string
+	password string // of the user at SETUP
+	offer    *offer
+	session  *gortsplib.ServerSession
+	way      way  // of all its tracks, by the first SETUP
+	tls      bool // its requests come over TLS
+	ctx      context.Context
+	cancel   context.CancelCauseFunc
 
 	mu     sync.Mutex // over SETUPs on several connections
 	tracks []track    // video, then sound if it was offered
@@ -49,18 +52,14 @@ type viewer struct {
 }
 
 // connect decides where packets go; it is the last step before start.
-func (v *viewer) connect(c *conn, transport gortsplib.Transport) error {
+func (v *viewer) connect(c *conn) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.address, v.name = c.RemoteAddr(), rand.Text()
-	v.udp = transport == gortsplib.TransportUDP
-	if !v.udp {
-		v.setSink(&tcpSink{ctx: v.ctx, conn: c})
-		return nil
-	}
-	u, err := newUDPSink(v.ctx, v.srv.udp, v.address, v.ports)
+	v.udp = v.way.by == overUDP
+	s, err := v.sinkOn(c)
 	if err == nil {
-		v.setSink(u)
+		v.setSink(s)
 	}
 	return err
 }

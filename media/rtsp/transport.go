@@ -1,0 +1,201 @@
+package rtsp
+
+import (
+	"errors"
+	"strconv"
+	"strings"
+
+	"github.com/bluenviron/gortsplib/v4/pkg/base"
+	"github.com/bluenviron/gortsplib/v4/pkg/headers"
+)
+
+// delivery is how packets get to a viewer.
+type delivery uint8
+
+const (
+	overTCP delivery = iota + 1 // interleaved with RTSP (RFC 2326, 10.12)
+	overUDP
+	overMulticast
+)
+
+func (d delivery) String() string { return [...]string{"", "tcp", "udp", "multicast"}[d] }
+
+// way is how a session gets its media: the same for all its tracks.
+type way struct {
+	by   delivery
+	srtp bool // profile SAVP: packets are encrypted (RFC 3711)
+}
+
+func (w way) String() string {
+	if w.srtp {
+		return w.by.String() + " srtp"
+	}
+	return w.by.String()
+}
+
+// transport is one alternative of a Transport header (RFC 2326, 12.39).
+type transport struct {
+	way
+	channels string // interleaved=, empty: any
+	ports    [2]int // client_port=
+}
+
+// parseTransports reads the alternatives of a SETUP in the order of the client's
+// preference; those that make no sense here are left out.
+func parseTransports(h base.HeaderValue) []transport {
+	var list []transport
+	for _, one := range strings.Split(strings.Join(h, ","), ",") {
+		if t, ok := parseTransport(one); ok {
+			list = append(list, t)
+		}
+	}
+	return list
+}
+
+func parseTransport(s string) (t transport, ok bool) {
+	profile, rest, _ := strings.Cut(strings.TrimSpace(s), ";")
+	switch strings.ToUpper(profile) {
+	case "RTP/AVP", "RTP/AVP/UDP":
+		t.by = overUDP
+	case "RTP/AVP/TCP":
+		t.by = overTCP
+	case "RTP/SAVP", "RTP/SAVP/UDP":
+		t.by, t.srtp = overUDP, true
+	case "RTP/SAVP/TCP":
+		t.by, t.srtp = overTCP, true
+	default:
+		return t, false
+	}
+	ported := false
+	for _, parameter := range strings.Split(rest, ";") {
+		key, value, _ := strings.Cut(strings.TrimSpace(parameter), "=")
+		switch strings.ToLower(key) {
+		case "multicast":
+			t.by = overMulticast
+		case "interleaved":
+			if p, ok := parsePair(value, 0, 255); ok {
+				t.channels = strconv.Itoa(p[0]) + "-" + strconv.Itoa(p[1])
+			}
+		case "client_port":
+			t.ports, ported = parsePair(value, 1, 65535)
+		case "mode":
+			if !strings.EqualFold(strings.Trim(value, `"`), "play") {
+				return t, false
+			}
+		}
+	}
+	return t, ported || t.by != overUDP
+}
+
+// parsePair reads a-b or a, which means a and the next one; both must be within
+// the limits, and neighbours.
+func parsePair(s string, least, most int) (p [2]int, ok bool) {
+	first, second, two := strings.Cut(s, "-")
+	a, err := strconv.Atoi(first)
+	if err != nil || a < least || a >= most {
+		return p, false
+	}
+	if b, err := strconv.Atoi(second); two && (err != nil || b != a+1) {
+		return p, false
+	}
+	return [2]int{a, a + 1}, true
+}
+
+// permits tells whether a connection may use a transport: keys of SRTP would be
+// readable on a plain one, and pictures of a viewer that came by TLS must not
+// leave in the clear.
+func (s *Server) permits(w way, overTLS bool) bool {
+	if w.srtp && !overTLS || overTLS && !w.srtp && w.by != overTCP {
+		return false
+	}
+	switch w.by {
+	case overTCP:
+		return s.cfg.TCP
+	case overUDP:
+		return s.cfg.UDP
+	case overMulticast:
+		return s.cfg.Multicast
+	}
+	return false
+}
+
+// choose takes the first alternative of a SETUP that is permitted; nil: none.
+func (s *Server) choose(c *conn, req *base.Request) *transport {
+	for _, t := range parseTransports(req.Header["Transport"]) {
+		if s.permits(t.way, c.tls) {
+			return &t
+		}
+	}
+	return nil
+}
+
+// forGortsplib says a transport in the words of what gortsplib shall keep: the
+// session of a viewer over UDP ends when it has been silent for long, all others
+// with their connection. What it never sees: SRTP, multicast and transports that
+// are refused; those get their 461 once the client has shown who it is.
+func (t *transport) forGortsplib() base.HeaderValue {
+	switch {
+	case t == nil || t.by == overTCP && t.channels == "":
+		return base.HeaderValue{"RTP/AVP/TCP;unicast"}
+	case t.by == overTCP:
+		return base.HeaderValue{"RTP/AVP/TCP;unicast;interleaved=" + t.channels}
+	}
+	return headers.Transport{ClientPorts: &t.ports}.Marshal()
+}
+
+// answered is what a SETUP that is being answered sets up.
+type answered struct {
+	viewer *viewer
+	track  int
+	how    transport
+}
+
+// rewrite takes the answer that gortsplib gave over to the track, and puts in
+// what was really chosen.
+func (a *answered) rewrite(res *base.Response) error {
+	var h headers.Transport
+	if err := h.Unmarshal(res.Header["Transport"]); err != nil {
+		return err
+	}
+	v := a.viewer
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	t := &v.tracks[a.track]
+	switch a.how.by {
+	case overTCP:
+		if h.InterleavedIDs == nil || h.InterleavedIDs[1] > 255 {
+			return errors.New("no interleaved channels")
+		}
+		t.channel = uint8(h.InterleavedIDs[0])
+	case overUDP:
+		t.channel, v.ports[a.track] = uint8(2*a.track), a.how.ports
+	}
+	t.on = true
+	h.SSRC, h.Secure = &t.ssrc, a.how.srtp
+	res.Header["Transport"] = h.Marshal()
+	return nil
+}
+
+// trackOf reads the number of a track from the URL of a SETUP: behind the path,
+// or behind the query as ffmpeg has it; without one it is the first.
+func trackOf(u *base.URL) int {
+	const key = "/trackID="
+	for _, s := range []string{u.RawQuery, u.Path} {
+		if i := strings.LastIndex(s, key); i >= 0 {
+			n, err := strconv.ParseUint(s[i+len(key):], 10, 31)
+			if err != nil {
+				return -1
+			}
+			return int(n)
+		}
+	}
+	return 0
+}
+
+// sinkOn makes what a viewer's packets go to; c is the connection of its PLAY.
+func (v *viewer) sinkOn(c *conn) (sink, error) {
+	if v.way.by == overTCP {
+		return &tcpSink{ctx: v.ctx, conn: c}, nil
+	}
+	return newUDPSink(v.ctx, v.srv.udp, c.RemoteAddr(), v.ports)
+}
