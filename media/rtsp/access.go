@@ -31,8 +31,8 @@ func (s *Server) authorize(c *conn, req *base.Request) (user string, res *base.R
 	}
 	var h headers.Authorization
 	given := h.Unmarshal(req.Header["Authorization"]) == nil && h.Username != ""
-	if given && s.verify(c, req, h.Username) {
-		c.wrong = 0
+	if password, ok := s.verify(c, req, h.Username); given && ok {
+		c.wrong, c.shown = 0, password
 		s.know(c)
 		if c.viewer == nil {
 			c.mayIdle(false)
@@ -50,12 +50,12 @@ func (s *Server) authorize(c *conn, req *base.Request) (user string, res *base.R
 }
 
 // verify does the same work for users that are none.
-func (s *Server) verify(c *conn, req *base.Request, user string) bool {
+func (s *Server) verify(c *conn, req *base.Request, user string) (password string, right bool) {
 	password, ok := s.cred(user)
 	if !ok || password == "" {
 		password, ok = rand.Text(), false
 	}
-	return auth.Verify(req, user, password, methods(), realm, c.nonce) == nil && ok
+	return password, auth.Verify(req, user, password, methods(), realm, c.nonce) == nil && ok
 }
 
 func (s *Server) wrongAnswer(c *conn) error {
@@ -65,6 +65,27 @@ func (s *Server) wrongAnswer(c *conn) error {
 		return errWrongAnswers
 	}
 	return nil
+}
+
+// Recheck ends every session whose user has no password now, or another one than
+// when it was set up. Call it after each change of what Credentials answers; it
+// asks once a user who looks, and is cheap.
+func (s *Server) Recheck() {
+	s.mu.Lock()
+	now := make(map[string]string, len(s.viewers))
+	for v := range s.viewers {
+		now[v.user] = ""
+	}
+	s.mu.Unlock()
+	for user := range now { // not under the lock: Credentials is the caller's
+		if p, ok := s.cred(user); ok {
+			now[user] = p
+		}
+	}
+	s.drop(func(v *viewer) bool {
+		p, asked := now[v.user]
+		return asked && (p == "" || p != v.password)
+	})
 }
 
 func random32() uint32 {

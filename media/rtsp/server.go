@@ -30,6 +30,7 @@ type Server struct {
 	streams map[string]*media.Stream
 	keys    keyRequests
 	buffers sync.Pool // of *[]byte, capacity chunk
+	guard   guard
 	ready   chan struct{}
 	count   struct{ frames, bytes, skips, timeouts, refused, authErrors atomic.Uint64 }
 
