@@ -171,7 +171,7 @@ func (s *Server) drop(which func(*viewer) bool) {
 			continue
 		}
 		v.cancel(errDropped)
-		v.session.Close()
+		v.endSession()
 		if v.sink != nil {
 			sinks = append(sinks, v.sink)
 		}

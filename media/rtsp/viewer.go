@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/bluenviron/gortsplib/v4"
@@ -29,9 +30,9 @@ type viewer struct {
 	user     string
 	password string // of the user at SETUP
 	offer    *offer
-	session  *gortsplib.ServerSession
-	way      way  // of all its tracks, by the first SETUP
-	tls      bool // its requests come over TLS
+	session  *gortsplib.ServerSession // nil: the viewer stands for a multicast group
+	way      way                      // of all its tracks, by the first SETUP
+	tls      bool                     // its requests come over TLS
 	ctx      context.Context
 	cancel   context.CancelCauseFunc
 
@@ -39,16 +40,17 @@ type viewer struct {
 	tracks []track    // video, then sound if it was offered
 	ports  [][2]int   // UDP: the viewer's, by track
 
-	sink    sink // set by connect, read-only afterwards
+	sink    sink // set by setSink, read-only afterwards
+	since   time.Time
 	udp     bool
 	address net.Addr
 	playing bool
 
 	out   gather
 	line  timeline
-	name  string // of both tracks in RTCP (RFC 7022: random)
-	seen  uint64 // frames sent
-	skips uint64
+	name  string        // of both tracks in RTCP (RFC 7022: random)
+	seen  atomic.Uint64 // frames sent
+	skips atomic.Uint64
 }
 
 // connect decides where packets go; it is the last step before start.
@@ -64,10 +66,11 @@ func (v *viewer) connect(c *conn) error {
 	return err
 }
 
-// setSink publishes the sink to kick.
+// setSink says where packets go, and shows the viewer to Server.Sessions and
+// Server.Drop: way, tls and address are final before.
 func (v *viewer) setSink(s sink) {
 	v.srv.mu.Lock()
-	v.sink = s
+	v.sink, v.since = s, time.Now()
 	v.srv.mu.Unlock()
 	v.out.send = s.send
 }
@@ -75,18 +78,18 @@ func (v *viewer) setSink(s sink) {
 // run sends until the viewer ends, and tells gortsplib when it ends from here.
 func (v *viewer) run() {
 	log := v.srv.cfg.Log.With(zap.String("stream", v.offer.stream.Name), zap.String("user", v.user),
-		zap.Stringer("address", v.address), zap.Bool("udp", v.udp))
+		zap.Stringer("address", v.address), zap.String("transport", v.transport()))
 	log.Info("RTSP viewer joined")
 	err := v.play()
 	v.leave()
-	v.session.Close()
+	v.endSession()
 	if errors.Is(err, context.Canceled) {
 		err = context.Cause(v.ctx)
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		v.srv.count.timeouts.Add(1)
 	}
-	log.Info("RTSP viewer left", zap.Uint64("frames", v.seen), zap.Uint64("skips", v.skips), zap.NamedError("reason", err))
+	log.Info("RTSP viewer left", zap.Uint64("frames", v.seen.Load()), zap.Uint64("skips", v.skips.Load()), zap.NamedError("reason", err))
 }
 
 func (v *viewer) play() error {
@@ -127,7 +130,7 @@ func (v *viewer) tooOld(s *media.Sample, now time.Time) bool {
 }
 
 func (v *viewer) skipped() {
-	v.skips++
+	v.skips.Add(1)
 	v.srv.count.skips.Add(1)
 	v.srv.slowLog(&v.srv.lagLog, "RTSP viewer is too slow: skipped to the newest key frame",
 		zap.String("stream", v.offer.stream.Name), zap.Stringer("address", v.address))
@@ -171,7 +174,7 @@ func (v *viewer) pack(t *track, s *media.Sample) uint32 {
 		ts := t.pictureStamp(since)
 		t.video(&v.out, s.Data, ts)
 		t.started, t.last = true, ts
-		v.seen++
+		v.seen.Add(1)
 		v.srv.count.frames.Add(1)
 		return ts
 	}
@@ -191,6 +194,13 @@ func (v *viewer) leave() {
 		v.goodbye()
 	default:
 		v.sink.close()
+	}
+}
+
+// endSession ends the session that the viewer belongs to, if there is one.
+func (v *viewer) endSession() {
+	if v.session != nil {
+		v.session.Close()
 	}
 }
 
