@@ -18,6 +18,7 @@ import (
 	"iid2secure.nl/camagent/cloud/durable"
 	"iid2secure.nl/camagent/cloud/identity"
 	"iid2secure.nl/camagent/cloud/seal"
+	"iid2secure.nl/camagent/cloud/tlscert"
 )
 
 const (
@@ -54,6 +55,7 @@ type state struct {
 	Failures int      `json:"failures,omitempty"` // pairings that did not verify
 	Receipt  string   `json:"receipt,omitempty"`  // until the cloud took it
 	Claim    string   `json:"claim,omitempty"`    // with it
+	Live     string   `json:"live,omitempty"`     // certificate and key of the live server, while bound
 }
 
 type record struct {
@@ -71,6 +73,7 @@ type Store struct {
 	mu      sync.Mutex
 	now     func() (time.Time, bool)
 	st      state
+	live    *tlscert.Authority // of st.Live
 	changed chan struct{}
 }
 
@@ -97,7 +100,25 @@ func Open(dir string, id *identity.Identity) (*Store, error) {
 	if err := s.st.check(id); err != nil {
 		return nil, fmt.Errorf("binding: %s: %w; only a factory reset helps", s.path, err)
 	}
+	if err := s.openLive(); err != nil {
+		return nil, err
+	}
 	return s, nil
+}
+
+// openLive reads the authority of the live server, or makes one for a binding
+// that is older than those.
+func (s *Store) openLive() (err error) {
+	if s.st.BindID == "" {
+		return nil
+	}
+	if s.st.Live == "" {
+		return s.update(func(*state) error { return nil })
+	}
+	if s.live, err = tlscert.Parse(s.st.Live); err != nil {
+		return fmt.Errorf("binding: %s: %w; only a factory reset helps", s.path, err)
+	}
+	return nil
 }
 
 func (st *state) check(id *identity.Identity) error {
@@ -108,7 +129,7 @@ func (st *state) check(id *identity.Identity) error {
 		return errors.New("belongs to another camera")
 	case st.Failures < 0:
 		return errors.New("negative count of failures")
-	case st.BindID == "" && len(st.Members) == 0:
+	case st.BindID == "" && len(st.Members) == 0 && st.Live == "":
 		return nil
 	case !validBindID(st.BindID) || st.Epoch == 0:
 		return errors.New("damaged: no epoch, or no bind id of 16 bytes in hex")
@@ -164,16 +185,39 @@ func (s *Store) update(change func(*state) error) error {
 	if err := change(&st); err != nil {
 		return err
 	}
+	live, err := s.authority(&st)
+	if err != nil {
+		return err
+	}
 	if err := s.write(s.path, st); err != nil {
 		return fmt.Errorf("binding: %w", err)
 	}
 	news := st.Epoch != s.st.Epoch || st.Version != s.st.Version
-	s.st = st
+	s.st, s.live = st, live
 	if news {
 		close(s.changed)
 		s.changed = make(chan struct{})
 	}
 	return nil
+}
+
+// authority is that of the live server in st: one for each epoch, none while unbound.
+func (s *Store) authority(st *state) (*tlscert.Authority, error) {
+	if st.BindID == "" {
+		st.Live = ""
+		return nil, nil
+	}
+	if s.live != nil && st.Epoch == s.st.Epoch {
+		return s.live, nil
+	}
+	live, err := tlscert.New()
+	if err == nil {
+		st.Live, err = live.Marshal()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("binding: %w", err)
+	}
+	return live, nil
 }
 
 // SetClock sets the clock by which expiry is judged: the time, never below the
@@ -278,6 +322,36 @@ func (s *Store) Credential(user string) (password string, ok bool) {
 		return "", false
 	}
 	return m.Password, true
+}
+
+// Live is the authority by which viewers know this camera in this epoch; not ok
+// while unbound.
+func (s *Store) Live() (*tlscert.Authority, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.live, s.live != nil
+}
+
+// NextExpiry is how long it is until the next member expires, by the clock of
+// SetClock; not ok if nobody will. While that clock is not synced, it is a guess
+// of at least a second.
+func (s *Store) NextExpiry() (in time.Duration, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now, synced := s.now()
+	for _, m := range s.st.Members {
+		left := time.Unix(m.Expires, 0).Sub(now)
+		if m.Expires == 0 || synced && left <= 0 {
+			continue
+		}
+		if !synced {
+			left = max(left, time.Second)
+		}
+		if !ok || left < in {
+			in, ok = left, true
+		}
+	}
+	return in, ok
 }
 
 // Receipt is what the cloud has not taken yet: the signed receipt with chain and

@@ -82,6 +82,81 @@ func TestPermissionsAndExpiry(t *testing.T) {
 	require.True(t, s.Permitted(ann.ID, cloud.Admin), "the caller's copy is the store's")
 }
 
+func TestS3_NextExpiryIsThatOfTheNextMember(t *testing.T) {
+	t.Parallel()
+	noon := time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
+	s, _, _ := boundStore(t, someMember(t, "Ann", 0, cloud.Admin),
+		someMember(t, "Bob", noon.Unix(), cloud.Live), someMember(t, "Cid", noon.Unix()+60, cloud.Live))
+	now, synced := noon.Add(-time.Minute), true
+	s.SetClock(func() (time.Time, bool) { return now, synced })
+	next := func(want time.Duration, some bool) {
+		t.Helper()
+		in, ok := s.NextExpiry()
+		require.Equal(t, some, ok)
+		require.Equal(t, want, in)
+	}
+	next(time.Minute, true)
+	now = noon
+	next(time.Minute, true)
+	now = noon.Add(time.Minute)
+	next(0, false)
+	synced = false
+	next(time.Second, true)
+}
+
+func TestS3_EachEpochHasAnAuthorityOfItsOwn(t *testing.T) {
+	t.Parallel()
+	ann := someMember(t, "Ann", 0, cloud.Admin)
+	s, dir, id := boundStore(t, ann)
+	first, ok := s.Live()
+	require.True(t, ok)
+	require.NoError(t, s.failure(), "a change of something else")
+	again, _ := s.Live()
+	require.Same(t, first, again)
+	s, err := Open(dir, id)
+	require.NoError(t, err)
+	kept, ok := s.Live()
+	require.True(t, ok)
+	require.Equal(t, first.Fingerprint(), kept.Fingerprint(), "after a restart")
+
+	secret := s.st.Live
+	require.NoError(t, s.Unbind())
+	_, ok = s.Live()
+	require.False(t, ok)
+	file, err := os.ReadFile(filepath.Join(dir, fileBinding))
+	require.NoError(t, err)
+	require.NotContains(t, string(file), "PRIVATE KEY")
+	require.NoError(t, s.bind(3, "ff0102030405060708090a0b0c0d0e0f", ann.Member, "", ""))
+	second, ok := s.Live()
+	require.True(t, ok)
+	require.NotEqual(t, first.Fingerprint(), second.Fingerprint())
+	require.NotEqual(t, secret, s.st.Live)
+}
+
+// A binding made before there were authorities gets one, and keeps it.
+func TestS3_OlderBindingGetsAnAuthority(t *testing.T) {
+	t.Parallel()
+	s, dir, id := boundStore(t, someMember(t, "Ann", 0, cloud.Admin))
+	path := filepath.Join(dir, fileBinding)
+	older := s.st
+	older.Live = ""
+	require.NoError(t, s.write(path, older))
+	var prints []string
+	for range 2 {
+		s, err := Open(dir, id)
+		require.NoError(t, err)
+		a, ok := s.Live()
+		require.True(t, ok)
+		prints = append(prints, a.Fingerprint())
+	}
+	require.Equal(t, prints[0], prints[1])
+	older.Live = "no certificate"
+	require.NoError(t, s.write(path, older))
+	_, err := Open(dir, id)
+	require.ErrorContains(t, err, path)
+	require.ErrorContains(t, err, "certificate")
+}
+
 func TestUnbindAndTheNextEpoch(t *testing.T) {
 	t.Parallel()
 	ann := someMember(t, "Ann", 0, cloud.Admin)
