@@ -27,7 +27,10 @@ import (
 	"iid2secure.nl/camagent/media"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	beAudience()
+	goleak.VerifyTestMain(m)
+}
 
 const (
 	user     = "m7"
