@@ -1,30 +1,40 @@
 package rtsp
 
 import (
+	"container/list"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 )
 
-// guessers is how many addresses that gave wrong answers are remembered.
+// guessers is how many sources of wrong answers are remembered.
 const guessers = 4096
 
-// guard refuses addresses that guess passwords. S3.
+// guard refuses sources of too many wrong answers for a while (S3). It is asked
+// for every connection before anything else is done for it.
 type guard struct {
-	limit   int
-	period  time.Duration
-	blocked atomic.Uint64 // connections refused
+	limit   int           // wrong answers
+	period  time.Duration // within which they count, and for which a source is refused
+	refused atomic.Uint64 // connections
 
-	mu   sync.Mutex
-	seen map[netip.Prefix]*guesser
+	mu  sync.Mutex
+	by  map[netip.Prefix]*list.Element
+	all *list.List // of *guesser, the one with the newest wrong answer last
 }
 
-// guesser is an address that gave wrong answers.
+// guesser is a source that gave wrong answers. It goes once it has neither any
+// within the period nor is refused.
 type guesser struct {
-	wrong []time.Time // within the period, the oldest first
-	until time.Time   // it is refused so long
+	source netip.Prefix
+	wrong  []time.Time // within the period, the oldest first
+	until  time.Time   // it is refused so long
+}
+
+func newGuard(limit int, period time.Duration) *guard {
+	return &guard{limit: limit, period: period, by: map[netip.Prefix]*list.Element{}, all: list.New()}
 }
 
 // refuses tells, for a connection that has just been accepted from a, that it is
@@ -33,7 +43,7 @@ func (g *guard) refuses(a net.Addr) bool {
 	if !g.blocks(a) {
 		return false
 	}
-	g.blocked.Add(1)
+	g.refused.Add(1)
 	return true
 }
 
@@ -41,13 +51,64 @@ func (g *guard) refuses(a net.Addr) bool {
 func (g *guard) blocks(a net.Addr) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	e := g.seen[source(a)]
-	return e != nil && time.Now().Before(e.until)
+	e := g.by[sourceOf(a)]
+	return e != nil && time.Now().Before(e.Value.(*guesser).until)
 }
 
-// source is what guesses are counted by: an IPv4 address, or the network that one
-// host may take any IPv6 address of.
-func source(a net.Addr) netip.Prefix {
+// wrong notes a wrong answer from a; began says that this one has a refused from
+// now on. What comes while a is refused does not make that longer: a client with
+// an old password is back in time after it was given the new one.
+func (g *guard) wrong(a net.Addr) (blocked, began bool) {
+	now := time.Now()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.forget(now)
+	e := g.guesser(sourceOf(a))
+	if now.Before(e.until) {
+		return true, false
+	}
+	e.wrong = slices.DeleteFunc(e.wrong, func(t time.Time) bool { return now.Sub(t) >= g.period })
+	if e.wrong = append(e.wrong, now); len(e.wrong) < g.limit {
+		return false, false
+	}
+	e.wrong, e.until = nil, now.Add(g.period)
+	return true, true
+}
+
+// guesser returns what is known of a source; the one heard of longest ago makes
+// room for a new one.
+func (g *guard) guesser(source netip.Prefix) *guesser {
+	if e := g.by[source]; e != nil {
+		g.all.MoveToBack(e)
+		return e.Value.(*guesser)
+	}
+	if g.all.Len() >= guessers {
+		g.remove(g.all.Front())
+	}
+	e := &guesser{source: source}
+	g.by[source] = g.all.PushBack(e)
+	return e
+}
+
+// forget gives back what no longer counts.
+func (g *guard) forget(now time.Time) {
+	for e := g.all.Front(); e != nil; e = g.all.Front() {
+		old := e.Value.(*guesser)
+		if now.Before(old.until) || len(old.wrong) > 0 && now.Sub(old.wrong[len(old.wrong)-1]) < g.period {
+			return
+		}
+		g.remove(e)
+	}
+}
+
+func (g *guard) remove(e *list.Element) {
+	delete(g.by, e.Value.(*guesser).source)
+	g.all.Remove(e)
+}
+
+// sourceOf is what wrong answers are counted by: an IPv4 address, or the network
+// in which a host may give itself any IPv6 address.
+func sourceOf(a net.Addr) netip.Prefix {
 	t, ok := a.(*net.TCPAddr)
 	if !ok {
 		return netip.Prefix{}
@@ -57,6 +118,9 @@ func source(a net.Addr) netip.Prefix {
 	if ip.Is6() {
 		bits = 64
 	}
-	p, _ := ip.Prefix(bits)
+	p, err := ip.Prefix(bits)
+	if err != nil {
+		return netip.Prefix{} // no address at all
+	}
 	return p
 }

@@ -133,4 +133,5 @@ type Stats struct {
 	Timeouts   uint64 // viewers dropped because their connection took nothing
 	Refused    uint64 // viewers and connections over the limit
 	AuthErrors uint64 // wrong users or passwords
+	Blocked    uint64 // connections refused because of them
 }

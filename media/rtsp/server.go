@@ -30,11 +30,14 @@ type Server struct {
 	streams map[string]*media.Stream
 	keys    keyRequests
 	buffers sync.Pool // of *[]byte, capacity chunk
-	guard   guard
+	guard   *guard
 	ready   chan struct{}
 	count   struct{ frames, bytes, skips, timeouts, refused, authErrors atomic.Uint64 }
 
-	wrongLog, fullLog, emptyLog, lagLog, acceptLog slowLine
+	snapshots snapshots
+	nonces    *nonces
+
+	wrongLog, guessLog, fullLog, emptyLog, lagLog, acceptLog, pictureLog slowLine
 
 	mu      sync.Mutex
 	addr    net.Addr
@@ -61,7 +64,10 @@ func New(cfg Config, streams []*media.Stream, cred Credentials, requestKey func(
 		ready:   make(chan struct{}),
 		viewers: map[*viewer]struct{}{},
 		offers:  map[string]*offer{},
+		guard:   newGuard(cfg.WrongAnswers, cfg.BlockTime),
+		nonces:  newNonces(),
 	}
+	s.snapshots.shoot = cfg.Snapshot
 	s.keys = keyRequests{ask: requestKey, srv: s, at: map[string]time.Time{}}
 	s.buffers.New = func() any { b := make([]byte, 0, chunk); return &b }
 	for _, st := range streams {
@@ -75,6 +81,7 @@ func New(cfg Config, streams []*media.Stream, cred Credentials, requestKey func(
 func (s *Server) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	s.snapshots.begin(ctx)
 	ln, pair, err := s.listen()
 	if err != nil {
 		return err
@@ -194,6 +201,7 @@ func (s *Server) Stats() Stats {
 		Frames: s.count.frames.Load(), Bytes: s.count.bytes.Load(),
 		Skips: s.count.skips.Load(), Timeouts: s.count.timeouts.Load(),
 		Refused: s.count.refused.Load(), AuthErrors: s.count.authErrors.Load(),
+		Blocked: s.guard.refused.Load(),
 	}
 }
 
