@@ -24,6 +24,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"iid2secure.nl/camagent/media/talk"
 )
 
 // Config says where and how to serve. The zero value of a number, a duration or
@@ -74,6 +76,14 @@ type Config struct {
 	// Snapshot makes the JPEG of /snapshot.jpg; nil: there is none. It may be
 	// called from many goroutines.
 	Snapshot func(context.Context) ([]byte, error)
+
+	// Talk plays what viewers say (ONVIF Streaming Specification, back channel);
+	// nil: there is no speaker.
+	Talk *talk.Desk
+	// MayTalk tells whether a user may speak; nil: nobody may. It is asked at
+	// requests and, while somebody talks, once a second, from many goroutines, and
+	// must not block.
+	MayTalk func(user string) bool
 	// Log gets a line for each viewer that comes, goes, lags or is refused; nil: none.
 	Log *zap.Logger
 }
