@@ -1,0 +1,105 @@
+package rtsp
+
+import (
+	"fmt"
+	"net"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func addr(ip string) net.Addr {
+	a, err := net.ResolveTCPAddr("tcp", net.JoinHostPort(ip, "40000"))
+	if err != nil {
+		panic(err)
+	}
+	return a
+}
+
+func TestS3_TooManyWrongAnswersBlockAnAddressForAWhile(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g := newGuard(10, time.Minute)
+		for i := range 9 {
+			blocked, began := g.wrong(addr("10.0.0.1"))
+			require.False(t, blocked || began, i)
+		}
+		require.False(t, g.refuses(addr("10.0.0.1")))
+		blocked, began := g.wrong(addr("10.0.0.1"))
+		require.True(t, blocked && began, "the tenth")
+		require.True(t, g.refuses(addr("10.0.0.1")))
+		require.False(t, g.refuses(addr("10.0.0.2")), "its neighbour")
+
+		time.Sleep(30 * time.Second)
+		blocked, began = g.wrong(addr("10.0.0.1")) // over a connection that was open
+		require.True(t, blocked)
+		require.False(t, began)
+		time.Sleep(30*time.Second - 1)
+		require.True(t, g.refuses(addr("10.0.0.1")))
+		time.Sleep(1)
+		require.False(t, g.refuses(addr("10.0.0.1")), "wrong answers while it was blocked do not make that longer")
+		require.EqualValues(t, 2, g.refused.Load())
+		blocked, _ = g.wrong(addr("10.0.0.1"))
+		require.False(t, blocked, "a new count")
+	})
+}
+
+func TestS3_WrongAnswersCountWithinThePeriodAlone(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g := newGuard(10, time.Minute)
+		for range 100 { // never ten within any minute
+			blocked, _ := g.wrong(addr("10.0.0.1"))
+			require.False(t, blocked)
+			time.Sleep(6700 * time.Millisecond)
+		}
+		for range 9 { // nine at the end of one minute and nine at the start of the next
+			g.wrong(addr("10.0.0.2"))
+		}
+		time.Sleep(59 * time.Second)
+		blocked, _ := g.wrong(addr("10.0.0.2"))
+		require.True(t, blocked)
+	})
+}
+
+func TestS3_GuessersAreToldApartByWhatTheyCannotChoose(t *testing.T) {
+	t.Parallel()
+	same := [][2]string{
+		{"10.0.0.1", "::ffff:10.0.0.1"},
+		{"2001:db8:1:2::1", "2001:db8:1:2:ffff:ffff:ffff:ffff"},
+		{"fe80::1%lo", "fe80::2"},
+	}
+	for _, c := range same {
+		require.Equal(t, sourceOf(addr(c[0])), sourceOf(addr(c[1])), c)
+	}
+	for _, c := range [][2]string{{"10.0.0.1", "10.0.0.2"}, {"2001:db8:1:2::1", "2001:db8:1:3::1"}, {"10.0.0.1", "::10.0.0.1"}} {
+		require.NotEqual(t, sourceOf(addr(c[0])), sourceOf(addr(c[1])), c)
+	}
+	require.NotPanics(t, func() { sourceOf(nil); sourceOf(&net.TCPAddr{}); sourceOf(&net.UDPAddr{}) })
+}
+
+func TestS3_ATableOfGuessersIsBoundedAndGivenBack(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g := newGuard(2, time.Minute)
+		source := func(i int) net.Addr { return addr(fmt.Sprintf("10.%d.%d.1", i>>8, i&0xff)) }
+		g.wrong(source(0))
+		for i := 1; i < 3*guessers; i++ {
+			g.wrong(source(i))
+			if i%1000 == 0 {
+				g.wrong(source(0)) // blocked, and heard of again and again
+			}
+		}
+		require.Len(t, g.by, guessers)
+		require.Equal(t, guessers, g.all.Len())
+		require.True(t, g.blocks(source(0)), "the oldest are forgotten, not this one")
+		blocked, _ := g.wrong(source(1))
+		require.False(t, blocked, "forgotten")
+
+		time.Sleep(time.Minute)
+		g.wrong(source(9))
+		require.Len(t, g.by, 1, "nothing is kept longer than it counts")
+	})
+}
