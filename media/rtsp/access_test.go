@@ -234,7 +234,7 @@ func TestM2_BadConfigurationIsOneClearLine(t *testing.T) {
 		{Config{Address: "nonsense"}, "nonsense"},
 		{Config{Address: taken.Addr().String()}, "address already in use"},
 		{Config{Address: "127.0.0.1:0", UDP: true, UDPPort: 5001}, "5001 is not an even port"},
-		{Config{Address: "127.0.0.1:0", UDP: true, UDPPort: taken.udp.rtp.LocalAddr().(*net.UDPAddr).Port}, "address already in use"},
+		{Config{Address: "127.0.0.1:0", UDP: true, UDPPort: taken.doors.udp.rtp.LocalAddr().(*net.UDPAddr).Port}, "address already in use"},
 	} {
 		err := New(c.cfg, []*media.Stream{taken.stream}, nil, nil).Run(t.Context())
 		require.ErrorContains(t, err, c.want)

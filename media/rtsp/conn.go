@@ -1,50 +1,16 @@
 package rtsp
 
 import (
+	"bytes"
 	"context"
-	"errors"
+	"crypto/tls"
 	"net"
 	"sync"
-	"syscall"
+	"sync/atomic"
 	"time"
+
+	"go.uber.org/zap"
 )
-
-// listener gives gortsplib connections of type *conn.
-type listener struct {
-	*net.TCPListener
-	ctx context.Context
-	srv *Server
-}
-
-// Accept waits for a connection within the limit. Only a closed listener is an
-// error: gortsplib would end the whole server for any other.
-func (l *listener) Accept() (net.Conn, error) {
-	for {
-		c, err := l.AcceptTCP()
-		switch {
-		case errors.Is(err, net.ErrClosed):
-			return nil, err
-		case err != nil:
-			l.pause(err)
-		case !l.srv.admit():
-			c.Close()
-		default:
-			return newConn(c, l.srv), nil
-		}
-	}
-}
-
-// pause lets descriptors become free again after ENFILE or EMFILE.
-func (l *listener) pause(err error) {
-	if errors.Is(err, syscall.ECONNABORTED) {
-		return
-	}
-	l.srv.complain("cannot accept RTSP connections", err)
-	select {
-	case <-l.ctx.Done():
-	case <-time.After(acceptRetryWait):
-	}
-}
 
 // conn is a viewer's connection. gortsplib writes its responses and a viewer's
 // goroutine its frames; the mutex keeps each of them whole. Deadlines are set
@@ -52,13 +18,18 @@ func (l *listener) pause(err error) {
 type conn struct {
 	net.Conn              // what is read from and written to: raw, or TLS over it
 	raw      *net.TCPConn // for deadlines and options
-	tls      bool         // the connection is RTSPS
+	tls      bool         // it came to TLSAddress
 	srv      *Server
 	once     sync.Once
+	parting  atomic.Bool // being closed
 
 	mu       sync.Mutex
-	deadline time.Time
-	written  func() // runs once, after the next response has been written
+	deadline time.Time // of writes; over TLS its own lock guards it
+	written  func()    // runs once, after the next response has been written
+
+	// Reading is gortsplib's, which waits for an answer to be written before it reads on.
+	greeted bool
+	in      framer
 
 	// The rest belongs to gortsplib's goroutine for this connection; its session's
 	// goroutine uses it while that one waits for an answer.
@@ -72,14 +43,53 @@ type conn struct {
 	viewer    *viewer    // plays over this connection
 }
 
-func newConn(c *net.TCPConn, srv *Server) *conn {
+func newConn(c *net.TCPConn, srv *Server, secure *tls.Config) *conn {
 	_ = c.SetWriteBuffer(srv.cfg.SendBuffer) // an advice: without it memory per stalled viewer is larger
 	_ = c.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 10 * time.Second, Count: 3})
 	setUserTimeout(c, userTimeout)
 	_ = c.SetReadDeadline(time.Now().Add(srv.cfg.LoginTimeout))
 	n := &conn{Conn: c, raw: c, srv: srv}
+	if secure != nil {
+		n.tls, n.Conn = true, tls.Server(wire{TCPConn: c, c: n}, secure)
+	}
 	srv.meet(n)
 	return n
+}
+
+// Read gives gortsplib what the client sends, as long as that is RTSP within its
+// bounds.
+func (c *conn) Read(b []byte) (n int, err error) {
+	if !c.greeted {
+		c.greeted = true
+		if err := c.handshake(); err != nil {
+			return 0, err
+		}
+		n, err = c.greet(b)
+	} else {
+		n, err = c.Conn.Read(b)
+	}
+	if wrong := c.in.take(b[:n]); wrong != nil {
+		c.srv.count.malformed.Add(1)
+		c.srv.slowLog(&c.srv.garbageLog, "RTSP connection ended for what came over it", zap.Stringer("address", c.RemoteAddr()), zap.Error(wrong))
+		return 0, wrong
+	}
+	return n, err
+}
+
+// greet reads until it is clear whether the client speaks HTTP, which is served
+// here and now.
+func (c *conn) greet(b []byte) (n int, err error) {
+	for err == nil && n < len(b) {
+		var m int
+		m, err = c.Conn.Read(b[n:])
+		n += m
+		if yes, known := looksLikeHTTP(b[:n]); yes {
+			return 0, c.srv.serveHTTP(c, bytes.Clone(b[:n]))
+		} else if known {
+			break
+		}
+	}
+	return n, err
 }
 
 // Write sends one response of gortsplib.
@@ -89,6 +99,7 @@ func (c *conn) Write(b []byte) (int, error) {
 	then := c.written
 	c.written = nil
 	c.mu.Unlock()
+	c.in.answered()
 	if then != nil && err == nil {
 		then()
 	}
@@ -107,16 +118,23 @@ func (c *conn) writeMedia(ctx context.Context, b []byte) error {
 	return err
 }
 
-// write renews the deadline only now and then: it costs more than it looks.
 func (c *conn) write(b []byte) (int, error) {
-	now := time.Now()
-	if c.deadline.Sub(now) < c.srv.cfg.WriteTimeout/10*9 {
-		c.deadline = now.Add(c.srv.cfg.WriteTimeout)
-		if err := c.raw.SetWriteDeadline(c.deadline); err != nil {
+	if !c.tls { // or else its wire does
+		if err := c.renew(); err != nil {
 			return 0, err
 		}
 	}
 	return c.Conn.Write(b)
+}
+
+// renew puts the deadline of writes off, now and then: it costs more than it looks.
+func (c *conn) renew() error {
+	now := time.Now()
+	if c.parting.Load() || c.deadline.Sub(now) >= c.srv.cfg.WriteTimeout/10*9 {
+		return nil
+	}
+	c.deadline = now.Add(c.srv.cfg.WriteTimeout)
+	return c.raw.SetWriteDeadline(c.deadline)
 }
 
 // afterNextWrite has f run when the response that is now being made is out.
@@ -142,7 +160,11 @@ func (c *conn) SetWriteDeadline(time.Time) error { return nil }
 
 // Close ends the connection, and a write that waits on it.
 func (c *conn) Close() error {
-	err := c.raw.Close()
-	c.once.Do(func() { c.srv.leave(c) })
+	err := net.ErrClosed
+	c.once.Do(func() {
+		c.part()
+		err = c.raw.Close()
+		c.srv.leave(c)
+	})
 	return err
 }

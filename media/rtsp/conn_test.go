@@ -24,7 +24,7 @@ func pairOf(t *testing.T) (*conn, net.Conn) {
 	require.NoError(t, err)
 	s := New(Config{}, nil, nil, nil)
 	require.True(t, s.admit())
-	wrapped := newConn(c, s)
+	wrapped := newConn(c, s, nil)
 	t.Cleanup(func() {
 		wrapped.Close()
 		wrapped.Close()

@@ -52,6 +52,7 @@ func (h *handler) OnResponse(sc *gortsplib.ServerConn, res *base.Response) {
 	if c.teardown && res.StatusCode == base.StatusOK && c.viewer != nil {
 		c.viewer.cancel(errTornDown)
 		c.viewer = nil
+		c.in.listen(nil)
 		c.mayIdle(false)
 	}
 }
@@ -171,6 +172,9 @@ func (h *handler) OnPlay(ctx *gortsplib.ServerHandlerOnPlayCtx) (*base.Response,
 		return status(base.StatusInternalServerError), err
 	}
 	v.playing = true
+	if v.way.by == overTCP {
+		c.in.listen(v.tracks)
+	}
 	c.viewer = v
 	c.mayIdle(true)
 	c.afterNextWrite(func() { h.srv.start(v) })

@@ -1,10 +1,131 @@
 package rtsp
 
 import (
+	"context"
+	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"strconv"
+	"sync"
+	"syscall"
+	"time"
 )
+
+// doors are the sockets of one Run. What is not configured is nil.
+type doors struct {
+	plain, secure *net.TCPListener
+	udp           *udpPair
+}
+
+func (d *doors) close() {
+	for _, l := range []*net.TCPListener{d.plain, d.secure} {
+		if l != nil {
+			l.Close()
+		}
+	}
+	d.udp.close()
+}
+
+// String is the first address that is listened on.
+func (d *doors) String() string {
+	if d.plain != nil {
+		return d.plain.Addr().String()
+	}
+	return d.secure.Addr().String()
+}
+
+// listener gives gortsplib connections of type *conn, from both addresses.
+type listener struct {
+	ctx      context.Context
+	srv      *Server
+	doors    *doors
+	accepted chan net.Conn
+	work     sync.WaitGroup
+	once     sync.Once
+	closed   chan struct{}
+}
+
+// newListener begins to accept.
+func newListener(ctx context.Context, s *Server, d *doors) *listener {
+	l := &listener{ctx: ctx, srv: s, doors: d, accepted: make(chan net.Conn), closed: make(chan struct{})}
+	if d.plain != nil {
+		l.work.Go(func() { l.serve(d.plain, nil) })
+	}
+	if d.secure != nil {
+		l.work.Go(func() { l.serve(d.secure, s.tlsConfig()) })
+	}
+	return l
+}
+
+// Accept waits for a connection within the limits. Only the end of the listener
+// is an error: gortsplib would end the whole server for any other.
+func (l *listener) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.accepted:
+		return c, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+// Addr is asked for by nobody; it makes a net.Listener.
+func (l *listener) Addr() net.Addr { return l.srv.Addr() }
+
+func (l *listener) Close() error {
+	l.end()
+	l.work.Wait()
+	return nil
+}
+
+func (l *listener) end() {
+	l.once.Do(func() {
+		close(l.closed)
+		for _, t := range []*net.TCPListener{l.doors.plain, l.doors.secure} {
+			if t != nil {
+				t.Close()
+			}
+		}
+	})
+}
+
+func (l *listener) serve(t *net.TCPListener, secure *tls.Config) {
+	defer l.end() // without one of its addresses it is no server any more
+	for {
+		c, err := t.AcceptTCP()
+		switch {
+		case errors.Is(err, net.ErrClosed):
+			return
+		case err != nil:
+			l.pause(err)
+		case l.srv.guard.refuses(c.RemoteAddr()) || !l.srv.admit():
+			c.Close()
+		default:
+			l.hand(newConn(c, l.srv, secure))
+		}
+	}
+}
+
+func (l *listener) hand(c *conn) {
+	select {
+	case l.accepted <- c:
+	case <-l.closed:
+		c.Close()
+	}
+}
+
+// pause lets descriptors become free again after ENFILE or EMFILE.
+func (l *listener) pause(err error) {
+	if errors.Is(err, syscall.ECONNABORTED) {
+		return
+	}
+	l.srv.complain("cannot accept RTSP connections", err)
+	select {
+	case <-l.closed:
+	case <-l.ctx.Done():
+	case <-time.After(acceptRetryWait):
+	}
+}
 
 // udpPair is a pair of neighbouring ports, RTP on the even one (RFC 3550, 11).
 // gortsplib reads from them, viewers write to them.
@@ -27,25 +148,48 @@ func (p *udpPair) listenPacket(_, address string) (net.PacketConn, error) {
 }
 
 // listen opens the sockets of one Run.
-func (s *Server) listen() (*net.TCPListener, *udpPair, error) {
-	addr, err := net.ResolveTCPAddr("tcp", s.cfg.Address)
-	if err != nil || s.cfg.Address == "" {
-		return nil, nil, fmt.Errorf("RTSP address %q is not host:port: %w", s.cfg.Address, err)
+func (s *Server) listen() (d *doors, err error) {
+	d = &doors{}
+	defer func() {
+		if err != nil {
+			d.close()
+		}
+	}()
+	if s.cfg.Address == "" && s.cfg.TLSAddress == "" {
+		return d, errors.New("the RTSP server has no address, host:port, to listen on")
 	}
-	ln, err := net.ListenTCP(network("tcp", addr.IP), addr)
-	if err != nil {
-		return nil, nil, fmt.Errorf("RTSP address %s: %w", s.cfg.Address, err)
+	if d.plain, err = listenTCP("RTSP", s.cfg.Address); err != nil {
+		return d, err
 	}
-	if !s.cfg.UDP {
-		return ln, nil, nil
+	if d.secure, err = listenTCP("RTSPS", s.cfg.TLSAddress); err != nil {
+		return d, err
 	}
-	pair, err := listenPair(addr.IP, s.cfg.UDPPort)
-	if err != nil {
-		ln.Close()
-		return nil, nil, err
+	if d.secure != nil && s.cfg.Certificate == nil {
+		return d, fmt.Errorf("RTSPS address %s: %w", s.cfg.TLSAddress, errNoCertificate)
 	}
-	return ln, pair, nil
+	if s.cfg.UDP && d.plain != nil {
+		d.udp, err = listenPair(addressOf(d.plain), s.cfg.UDPPort)
+	}
+	return d, err
 }
+
+// listenTCP listens on an address, if there is one.
+func listenTCP(what, address string) (*net.TCPListener, error) {
+	if address == "" {
+		return nil, nil
+	}
+	addr, err := net.ResolveTCPAddr("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("%s address %q is not host:port: %w", what, address, err)
+	}
+	l, err := net.ListenTCP(network("tcp", addr.IP), addr)
+	if err != nil {
+		return nil, fmt.Errorf("%s address %s: %w", what, address, err)
+	}
+	return l, nil
+}
+
+func addressOf(l *net.TCPListener) net.IP { return l.Addr().(*net.TCPAddr).IP }
 
 // network keeps 0.0.0.0 from meaning IPv6 as well.
 func network(kind string, ip net.IP) string {

@@ -94,6 +94,8 @@ const (
 	parameterWait   = 3 * time.Second        // a DESCRIBE waits so long for the first key frame
 	keyAge          = time.Second            // an older newest key frame is not good enough for a new viewer
 	reportEvery     = 5 * time.Second        // RTCP sender reports
+	maxRequest      = 16 << 10               // bytes of a request with its body, or of a frame from a client
+	partingTime     = 100 * time.Millisecond // that the end of a TLS connection may take to be said
 	wrongAnswers    = 3                      // so many end the connection
 	udpSendBuffer   = 256 << 10              // kernel memory of the socket that all viewers over UDP share
 	userTimeout     = 30 * time.Second       // unacknowledged data ends a TCP connection
@@ -143,5 +145,7 @@ type Stats struct {
 	Timeouts   uint64 // viewers dropped because their connection took nothing
 	Refused    uint64 // viewers and connections over the limit
 	AuthErrors uint64 // wrong users or passwords
+	Handshakes uint64 // of TLS that failed
+	Malformed  uint64 // connections ended for what came over them
 	Blocked    uint64 // connections refused because of them
 }

@@ -32,19 +32,20 @@ type Server struct {
 	buffers sync.Pool // of *[]byte, capacity chunk
 	guard   *guard
 	ready   chan struct{}
-	count   struct{ frames, bytes, skips, timeouts, refused, authErrors atomic.Uint64 }
+	count   struct {
+		frames, bytes, skips, timeouts, refused, authErrors, handshakes, malformed atomic.Uint64
+	}
 
 	snapshots snapshots
 	nonces    *nonces
 
-	wrongLog, guessLog, fullLog, emptyLog, lagLog, acceptLog, pictureLog slowLine
+	wrongLog, guessLog, fullLog, emptyLog, lagLog, acceptLog, pictureLog, handshakeLog, garbageLog slowLine
 
 	mu      sync.Mutex
-	addr    net.Addr
+	doors   *doors
 	opened  bool // ready is closed
 	running bool
 	gort    *gortsplib.Server
-	udp     *udpPair // nil: TCP only
 	conns   int
 	// strangers are connections without a right password yet, the oldest first.
 	strangers []*conn
@@ -82,20 +83,19 @@ func (s *Server) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	s.snapshots.begin(ctx)
-	ln, pair, err := s.listen()
+	d, err := s.listen()
 	if err != nil {
 		return err
 	}
-	g := s.gortsplib(ctx, ln, pair)
-	s.open(g, ln, pair)
+	g := s.gortsplib(ctx, d)
+	s.open(g, d)
 	defer s.stop(cancel)
 	if err := g.Start(); err != nil {
-		ln.Close()
-		pair.close()
-		return fmt.Errorf("start RTSP server on %s: %w", s.cfg.Address, err)
+		d.close()
+		return fmt.Errorf("start RTSP server on %s: %w", d, err)
 	}
 	s.markReady()
-	s.cfg.Log.Info("RTSP server listens", zap.Stringer("address", ln.Addr()), zap.Bool("udp", pair != nil))
+	s.cfg.Log.Info("RTSP server listens", zap.Stringer("address", d), zap.Bool("tcp", s.cfg.TCP), zap.Bool("udp", s.cfg.UDP), zap.Bool("multicast", s.cfg.Multicast))
 	failed := make(chan error, 1)
 	go func() { failed <- g.Wait() }()
 	select {
@@ -105,35 +105,35 @@ func (s *Server) Run(ctx context.Context) error {
 		<-failed
 		return nil
 	case err := <-failed:
-		return fmt.Errorf("RTSP server on %s ended: %w", s.cfg.Address, err)
+		return fmt.Errorf("RTSP server on %s ended: %w", d, err)
 	}
 }
 
 // gortsplib makes the signalling. Media do not pass through it, hence the small
 // queue; sender reports are ours, with a right time.
-func (s *Server) gortsplib(ctx context.Context, ln *net.TCPListener, pair *udpPair) *gortsplib.Server {
+func (s *Server) gortsplib(ctx context.Context, d *doors) *gortsplib.Server {
 	g := &gortsplib.Server{
 		Handler:                  &handler{srv: s, ctx: ctx},
-		RTSPAddress:              ln.Addr().String(),
+		RTSPAddress:              d.String(),
 		WriteTimeout:             s.cfg.WriteTimeout,
 		WriteQueueSize:           8,
 		DisableRTCPSenderReports: true,
 		AuthMethods:              methods(),
 		Listen: func(string, string) (net.Listener, error) {
-			return &listener{TCPListener: ln, ctx: ctx, srv: s}, nil
+			return newListener(ctx, s, d), nil
 		},
 	}
-	if pair != nil {
-		g.UDPRTPAddress, g.UDPRTCPAddress = pair.rtp.LocalAddr().String(), pair.rtcp.LocalAddr().String()
-		g.ListenPacket = pair.listenPacket
+	if d.udp != nil {
+		g.UDPRTPAddress, g.UDPRTCPAddress = d.udp.rtp.LocalAddr().String(), d.udp.rtcp.LocalAddr().String()
+		g.ListenPacket = d.udp.listenPacket
 	}
 	return g
 }
 
-func (s *Server) open(g *gortsplib.Server, ln net.Listener, pair *udpPair) {
+func (s *Server) open(g *gortsplib.Server, d *doors) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.gort, s.addr, s.udp, s.running = g, ln.Addr(), pair, true
+	s.gort, s.doors, s.running = g, d, true
 }
 
 func (s *Server) markReady() {
@@ -159,11 +159,23 @@ func (s *Server) stop(cancel context.CancelFunc) {
 // Ready is closed once the server has listened for the first time.
 func (s *Server) Ready() <-chan struct{} { return s.ready }
 
-// Addr returns the address listened on, nil before Ready.
+// Addr returns the address listened on for RTSP, nil before Ready or if there is none.
 func (s *Server) Addr() net.Addr {
+	return s.address(func(d *doors) *net.TCPListener { return d.plain })
+}
+
+// TLSAddr is the same for RTSPS.
+func (s *Server) TLSAddr() net.Addr {
+	return s.address(func(d *doors) *net.TCPListener { return d.secure })
+}
+
+func (s *Server) address(of func(*doors) *net.TCPListener) net.Addr {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.addr
+	if s.doors == nil || of(s.doors) == nil {
+		return nil
+	}
+	return of(s.doors).Addr()
 }
 
 // Drop ends all viewers of a user at once. Call it after Credentials has begun
@@ -201,6 +213,7 @@ func (s *Server) Stats() Stats {
 		Frames: s.count.frames.Load(), Bytes: s.count.bytes.Load(),
 		Skips: s.count.skips.Load(), Timeouts: s.count.timeouts.Load(),
 		Refused: s.count.refused.Load(), AuthErrors: s.count.authErrors.Load(),
+		Handshakes: s.count.handshakes.Load(), Malformed: s.count.malformed.Load(),
 		Blocked: s.guard.refused.Load(),
 	}
 }

@@ -197,5 +197,5 @@ func (v *viewer) sinkOn(c *conn) (sink, error) {
 	if v.way.by == overTCP {
 		return &tcpSink{ctx: v.ctx, conn: c}, nil
 	}
-	return newUDPSink(v.ctx, v.srv.udp, c.RemoteAddr(), v.ports)
+	return newUDPSink(v.ctx, v.srv.doors.udp, c.RemoteAddr(), v.ports)
 }
