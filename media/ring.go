@@ -243,19 +243,27 @@ func (rd *Reader) Next(ctx context.Context) (Sample, error) {
 		if ok || err != nil {
 			return s, err
 		}
-		rd.ring.mu.Lock()
-		ready := rd.next < rd.ring.head || rd.ring.closed
-		rd.waiting = !ready
-		rd.ring.mu.Unlock()
-		if ready {
-			continue
+		if err := rd.Wait(ctx); err != nil {
+			return Sample{}, err
 		}
-		select {
-		case <-rd.wake:
-		case <-ctx.Done():
-			rd.stopWaiting()
-			return Sample{}, ctx.Err()
-		}
+	}
+}
+
+// Wait blocks until there may be something for TryNext, or returns ctx's error.
+func (rd *Reader) Wait(ctx context.Context) error {
+	rd.ring.mu.Lock()
+	rd.waiting = rd.next >= rd.ring.head && !rd.ring.closed
+	waiting := rd.waiting
+	rd.ring.mu.Unlock()
+	if !waiting {
+		return nil
+	}
+	select {
+	case <-rd.wake:
+		return nil
+	case <-ctx.Done():
+		rd.stopWaiting()
+		return ctx.Err()
 	}
 }
 
@@ -295,6 +303,39 @@ func (rd *Reader) TryNext() (s Sample, ok bool, err error) {
 		return Sample{}, false, ErrRingClosed
 	}
 	return Sample{}, false, nil
+}
+
+// Fork returns another reader that reads on from here. Close it, too.
+func (rd *Reader) Fork() *Reader {
+	rd.ring.mu.Lock()
+	defer rd.ring.mu.Unlock()
+	o := rd.ring.add()
+	o.next, o.needKey, o.live = rd.next, rd.needKey, rd.live
+	return o
+}
+
+// Resume gives up what this reader has not read, but the newest key frame held
+// and what follows it (of NewReader: the oldest), as after a lag.
+func (rd *Reader) Resume() {
+	rd.ring.mu.Lock()
+	defer rd.ring.mu.Unlock()
+	rd.resume()
+}
+
+// Position counts the samples of the ring since its start up to the one that
+// this reader reads next; a lag, which TryNext tells, puts it forward.
+func (rd *Reader) Position() uint64 {
+	rd.ring.mu.Lock()
+	defer rd.ring.mu.Unlock()
+	return rd.next
+}
+
+// CaughtUp tells whether this reader, which has nothing to read now, may leave
+// what is to come to another one of the same ring: that one will give all of it.
+func (rd *Reader) CaughtUp(with *Reader) bool {
+	rd.ring.mu.Lock()
+	defer rd.ring.mu.Unlock()
+	return rd.next >= rd.ring.head && rd.needKey == with.needKey
 }
 
 // Behind tells how many samples wait for this reader.

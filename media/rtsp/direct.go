@@ -77,7 +77,7 @@ func (p *plainSink) sendNow(b []byte) (int, error) {
 
 func (p *plainSink) onWrite(fd uintptr) {
 	for {
-		p.n, p.errno = unix.SendmsgN(int(fd), p.b, nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+		p.n, p.errno = unix.Write(int(fd), p.b)
 		if p.errno != unix.EINTR {
 			break
 		}
@@ -87,7 +87,7 @@ func (p *plainSink) onWrite(fd uintptr) {
 	case unix.EAGAIN, unix.ENOBUFS, unix.ENOMEM:
 		p.n, p.errno = 0, nil
 	default:
-		p.n, p.errno = 0, os.NewSyscallError("send", p.errno)
+		p.n, p.errno = 0, os.NewSyscallError("write", p.errno)
 	}
 }
 

@@ -12,6 +12,7 @@ const (
 // error sticks until it is reset.
 type gather struct {
 	buf  []byte // len: what waits; cap: the largest piece
+	most int    // the buffer grows up to this
 	send func([]byte) error
 	err  error
 	sent uint64
@@ -20,8 +21,12 @@ type gather struct {
 // packet adds a packet of n bytes on a channel and returns it to be filled. n
 // is at most 65,535 and fits the buffer.
 func (g *gather) packet(channel uint8, n int) []byte {
-	if len(g.buf)+frameHeader+n > cap(g.buf) {
-		g.flush()
+	if need := len(g.buf) + frameHeader + n; need > cap(g.buf) {
+		if need <= g.most {
+			g.buf = append(make([]byte, 0, min(2*need, g.most)), g.buf...)
+		} else {
+			g.flush()
+		}
 	}
 	at := len(g.buf) + frameHeader
 	g.buf = append(g.buf, '$', channel, byte(n>>8), byte(n))[:at+n]
@@ -66,8 +71,35 @@ func (t *track) packet(g *gather, ts uint32, marker bool, n int) []byte {
 	binary.BigEndian.PutUint16(b[2:], t.seq)
 	binary.BigEndian.PutUint32(b[4:], ts)
 	binary.BigEndian.PutUint32(b[8:], t.ssrc)
-	t.seq++
-	t.packets++
-	t.octets += uint32(n)
+	t.count(1, n)
 	return b[rtpHeader:]
+}
+
+// count has packets follow, octets of payload in all.
+func (t *track) count(packets, octets int) {
+	t.seq += uint16(packets)
+	t.packets += uint32(packets)
+	t.octets += uint32(octets)
+}
+
+// relabel makes packets of one sample, packed for another track, this track's:
+// numbered from seq on, timestamps put forward by later. If begin is not nil it
+// is the first one's marker.
+func (t *track) relabel(b []byte, later uint32, begin *bool) {
+	if begin != nil && len(b) > 0 {
+		b[frameHeader+1] &^= 0x80
+		if *begin {
+			b[frameHeader+1] |= 0x80
+		}
+	}
+	for seq := t.seq; len(b) > 0; seq++ {
+		n := frameHeader + int(binary.BigEndian.Uint16(b[2:]))
+		b[1] = t.channel
+		h := b[frameHeader : frameHeader+rtpHeader]
+		h[1] = h[1]&0x80 | t.payload
+		binary.BigEndian.PutUint16(h[2:], seq)
+		binary.BigEndian.PutUint32(h[4:], binary.BigEndian.Uint32(h[4:])+later)
+		binary.BigEndian.PutUint32(h[8:], t.ssrc)
+		b = b[n:]
+	}
 }

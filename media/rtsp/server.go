@@ -28,6 +28,7 @@ type Server struct {
 	cfg     Config
 	cred    Credentials
 	streams map[string]*media.Stream
+	fans    map[string]*fan // by name of their streams
 	keys    keyRequests
 	buffers sync.Pool // of *[]byte, capacity chunk
 	guard   *guard
@@ -62,6 +63,7 @@ func New(cfg Config, streams []*media.Stream, cred Credentials, requestKey func(
 	s := &Server{
 		cfg: cfg, cred: cred,
 		streams: make(map[string]*media.Stream, len(streams)),
+		fans:    make(map[string]*fan, len(streams)),
 		ready:   make(chan struct{}),
 		viewers: map[*viewer]struct{}{},
 		offers:  map[string]*offer{},
@@ -73,6 +75,7 @@ func New(cfg Config, streams []*media.Stream, cred Credentials, requestKey func(
 	s.buffers.New = func() any { b := make([]byte, 0, chunk); return &b }
 	for _, st := range streams {
 		s.streams[st.Name] = st
+		s.fans[st.Name] = &fan{srv: s, stream: st}
 	}
 	return s
 }
@@ -237,7 +240,7 @@ func (s *Server) register(ctx context.Context, o *offer, user string, session *g
 		o.signal = signal
 	}
 	o.users++
-	v := &viewer{srv: s, user: user, offer: o, session: session, tracks: o.tracks(), ports: make([][2]int, len(o.desc.Medias))}
+	v := &viewer{srv: s, fan: s.fans[o.stream.Name], user: user, offer: o, session: session, tracks: o.tracks(), ports: make([][2]int, len(o.desc.Medias))}
 	v.ctx, v.cancel = context.WithCancelCause(ctx)
 	s.viewers[v] = struct{}{}
 	return v, nil
@@ -263,7 +266,8 @@ func (s *Server) start(v *viewer) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.running && v.ctx.Err() == nil {
-		s.work.Go(v.run)
+		s.work.Add(1)
+		go v.run()
 	}
 }
 

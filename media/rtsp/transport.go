@@ -194,6 +194,9 @@ func trackOf(u *base.URL) int {
 
 // sinkOn makes what a viewer's packets go to; c is the connection of its PLAY.
 func (v *viewer) sinkOn(c *conn) (sink, error) {
+	if v.way.by == overTCP && !c.tls && !v.way.srtp {
+		return newPlainSink(v.ctx, c)
+	}
 	if v.way.by == overTCP {
 		return &tcpSink{ctx: v.ctx, conn: c}, nil
 	}

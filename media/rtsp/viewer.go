@@ -22,9 +22,10 @@ var (
 	errDropped  = errors.New("dropped by us")
 )
 
-// viewer is one session that plays, or is about to: a cursor over the ring of
-// its stream and a sink for what it reads. Everything below mu is touched by
-// its session's goroutine before it starts and by its own afterwards.
+// viewer is one session that plays, or is about to. It is served by the fan of
+// its stream while it is in step, and by a goroutine of its own, with a cursor of
+// its own over the ring, while it is not. Everything below mu is touched by its
+// session's goroutine before it starts and by who serves it afterwards.
 type viewer struct {
 	srv      *Server
 	user     string
@@ -46,11 +47,18 @@ type viewer struct {
 	address net.Addr
 	playing bool
 
-	out   gather
-	line  timeline
-	name  string        // of both tracks in RTCP (RFC 7022: random)
-	seen  atomic.Uint64 // frames sent
-	skips atomic.Uint64
+	fan    *fan   // of its stream
+	direct direct // its sink, if that never waits; or else it is never in step
+	inStep bool   // guarded by fan.mu
+	from   uint64 // position from which the fan serves it
+	send   func([]byte) error
+	rest   frame // on its way
+	skip   int   // bytes of it that a pass need not send
+	out    gather
+	line   timeline
+	name   string        // of both tracks in RTCP (RFC 7022: random)
+	seen   atomic.Uint64 // frames sent
+	skips  atomic.Uint64
 }
 
 // connect decides where packets go; it is the last step before start.
@@ -72,15 +80,97 @@ func (v *viewer) setSink(s sink) {
 	v.srv.mu.Lock()
 	v.sink, v.since = s, time.Now()
 	v.srv.mu.Unlock()
-	v.out.send = s.send
+	v.send = s.send
+	if d, ok := s.(direct); ok {
+		v.direct, v.send = d, v.sendRest
+	}
 }
 
-// run sends until the viewer ends, and tells gortsplib when it ends from here.
+// run begins to serve the viewer, from a goroutine of its own.
 func (v *viewer) run() {
-	log := v.srv.cfg.Log.With(zap.String("stream", v.offer.stream.Name), zap.String("user", v.user),
-		zap.Stringer("address", v.address), zap.String("transport", v.transport()))
-	log.Info("RTSP viewer joined")
-	err := v.play()
+	v.log().Info("RTSP viewer joined")
+	v.srv.keys.want(v.offer.stream)
+	if v.direct != nil {
+		context.AfterFunc(v.ctx, v.cancelled)
+	}
+	v.serve(v.offer.stream.Ring.NewLiveReader())
+}
+
+// cancelled ends a viewer that has no goroutine: one in step.
+func (v *viewer) cancelled() {
+	if v.fan.remove(v) {
+		v.finish(context.Cause(v.ctx))
+	}
+}
+
+// serve sends what v.rest has and what r gives, until the viewer ends or is in
+// step.
+func (v *viewer) serve(r *media.Reader) {
+	joined, err := v.play(r)
+	r.Close()
+	if !joined {
+		v.finish(err)
+	}
+}
+
+func (v *viewer) play(r *media.Reader) (joined bool, err error) {
+	if err := v.resume(); err != nil {
+		return false, err
+	}
+	for {
+		s, ok, err := r.TryNext()
+		switch {
+		case lagged(err):
+			v.skipped()
+		case err != nil:
+			return false, err
+		case !ok:
+			if v.direct != nil && v.fan.join(v, r) {
+				return true, nil
+			}
+			if err := r.Wait(v.ctx); err != nil {
+				return false, err
+			}
+		default:
+			if err := v.playOne(r, &s); err != nil {
+				return false, err
+			}
+		}
+	}
+}
+
+func lagged(err error) bool {
+	_, ok := errors.AsType[*media.LagError](err)
+	return ok
+}
+
+func (v *viewer) playOne(r *media.Reader, s *media.Sample) error {
+	now := time.Now()
+	if v.srv.tooOld(v.offer.stream.Ring, s, now) {
+		r.Resume()
+		v.skipped()
+		return nil
+	}
+	return v.deliver(s, now)
+}
+
+// resume sends what the fan left of a frame.
+func (v *viewer) resume() error {
+	switch {
+	case v.rest.Data == nil:
+		return nil
+	case !v.rest.labelled:
+		s := v.rest.Sample
+		return v.deliver(&s, time.Now())
+	}
+	defer func() { v.rest = frame{} }()
+	return v.deliverRest()
+}
+
+// finish ends the viewer, and tells gortsplib when it ends from here. Whoever
+// served the viewer calls it, once.
+func (v *viewer) finish(err error) {
+	defer v.srv.work.Done()
 	v.leave()
 	v.endSession()
 	if errors.Is(err, context.Canceled) {
@@ -89,44 +179,22 @@ func (v *viewer) run() {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		v.srv.count.timeouts.Add(1)
 	}
-	log.Info("RTSP viewer left", zap.Uint64("frames", v.seen.Load()), zap.Uint64("skips", v.skips.Load()), zap.NamedError("reason", err))
+	v.log().Info("RTSP viewer left", zap.Uint64("frames", v.seen.Load()), zap.Uint64("skips", v.skips.Load()), zap.NamedError("reason", err))
 }
 
-func (v *viewer) play() error {
-	ring := v.offer.stream.Ring
-	r := ring.NewLiveReader()
-	defer func() { r.Close() }()
-	v.srv.keys.want(v.offer.stream)
-	for {
-		s, err := r.Next(v.ctx)
-		if err != nil {
-			var lag *media.LagError
-			if !errors.As(err, &lag) {
-				return err
-			}
-			v.skipped()
-			continue
-		}
-		now := time.Now()
-		if v.tooOld(&s, now) {
-			r.Close()
-			r = ring.NewLiveReader()
-			v.skipped()
-			continue
-		}
-		if err := v.deliver(&s, now); err != nil {
-			return err
-		}
-	}
+func (v *viewer) log() *zap.Logger {
+	return v.srv.cfg.Log.With(zap.String("stream", v.offer.stream.Name), zap.String("user", v.user),
+		zap.Stringer("address", v.address), zap.String("transport", v.transport()))
 }
 
-// tooOld tells that the viewer has fallen behind and would gain from skipping.
-func (v *viewer) tooOld(s *media.Sample, now time.Time) bool {
-	if s.Kind != media.Video || now.Sub(s.Time) <= v.srv.cfg.MaxLag {
+// tooOld tells that who is about to send s has fallen behind and would gain from
+// skipping to the newest key frame.
+func (s *Server) tooOld(ring *media.Ring, sample *media.Sample, now time.Time) bool {
+	if sample.Kind != media.Video || now.Sub(sample.Time) <= s.cfg.MaxLag {
 		return false
 	}
-	newest, ok := v.offer.stream.Ring.NewestKey()
-	return ok && newest.After(s.Time)
+	newest, ok := ring.NewestKey()
+	return ok && newest.After(sample.Time)
 }
 
 func (v *viewer) skipped() {
@@ -134,55 +202,6 @@ func (v *viewer) skipped() {
 	v.srv.count.skips.Add(1)
 	v.srv.slowLog(&v.srv.lagLog, "RTSP viewer is too slow: skipped to the newest key frame",
 		zap.String("stream", v.offer.stream.Name), zap.Stringer("address", v.address))
-}
-
-// deliver sends one sample and, when it is time, reports. The buffer is lent for
-// that long only: viewers that wait hold none.
-func (v *viewer) deliver(s *media.Sample, now time.Time) error {
-	i := int(s.Kind) // tracks are in the order of kinds
-	if i >= len(v.tracks) || !v.tracks[i].on {
-		return nil
-	}
-	if s.Kind == media.Audio && !v.offer.stream.Audio().Same(v.offer.sound) {
-		return nil // what the viewer was told of has ended
-	}
-	t := &v.tracks[i]
-	v.line.advance(s.Time, now)
-	buf := v.srv.buffers.Get().(*[]byte)
-	v.out.buf = (*buf)[:0]
-	ts := v.pack(t, s)
-	if t.reportedIn != v.line.round {
-		t.reportedIn = v.line.round
-		t.report(&v.out, ts, v.line.wallTime(s.Time), v.name)
-	}
-	v.flush()
-	v.srv.buffers.Put(buf)
-	return v.out.err
-}
-
-func (v *viewer) flush() {
-	v.out.flush()
-	v.out.buf = nil
-	v.srv.count.bytes.Add(v.out.sent)
-	v.out.sent = 0
-}
-
-// pack turns a sample into packets and returns its timestamp.
-func (v *viewer) pack(t *track, s *media.Sample) uint32 {
-	since := s.Time.Sub(v.line.zero)
-	if s.Kind == media.Video {
-		ts := t.pictureStamp(since)
-		t.video(&v.out, s.Data, ts)
-		t.started, t.last = true, ts
-		v.seen.Add(1)
-		v.srv.count.frames.Add(1)
-		return ts
-	}
-	at, anchored := t.sound.stamp(since, soundTicks(v.offer.sound, s.Samples), t.rate)
-	ts := t.base + uint32(at)
-	t.audio(&v.out, v.offer.sound, s, ts, anchored)
-	t.started, t.last = true, ts
-	return ts
 }
 
 // leave ends what the viewer still holds, unless it asked for the end itself and
