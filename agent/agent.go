@@ -9,9 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -30,6 +28,7 @@ import (
 	"iid2secure.nl/camagent/media"
 	"iid2secure.nl/camagent/media/clip"
 	"iid2secure.nl/camagent/media/rtsp"
+	"iid2secure.nl/camagent/media/talk"
 )
 
 // Agent is one camera at work. Make it with New, then call Run once.
@@ -58,8 +57,9 @@ type Agent struct {
 	// ask asks the cloud, as link.Device.Ask does.
 	ask func(ctx context.Context, kind string, body, answer any) error
 
-	presence atomic.Uint64 // sequence of presence statements
-	server   atomic.Pointer[rtsp.Server]
+	presence atomic.Uint64               // sequence of presence statements
+	server   atomic.Pointer[rtsp.Server] // nil while nothing is served
+	desk     *talk.Desk                  // nil without a speaker
 }
 
 // New puts the camera together; it opens files and starts nothing. The board is
@@ -81,7 +81,7 @@ func New(cfg config.Config, board *hal.Camera, log *zap.Logger) (*Agent, error) 
 }
 
 func (a *Agent) open() (err error) {
-	for _, open := range []func() error{a.openState, a.openCard, a.openCamera} {
+	for _, open := range []func() error{a.openState, a.openCard, a.openCamera, a.openDesk} {
 		if err := open(); err != nil {
 			return err
 		}
@@ -180,47 +180,6 @@ func (a *Agent) Identity() *identity.Identity { return a.id }
 func (a *Agent) Bound() bool {
 	_, _, bound := a.binding.Binding()
 	return bound
-}
-
-func (a *Agent) viewers() int {
-	if s := a.server.Load(); s != nil {
-		return s.Stats().Viewers
-	}
-	return 0
-}
-
-func (a *Agent) rtspAddr() net.Addr {
-	if s := a.server.Load(); s != nil {
-		return s.Addr()
-	}
-	return nil
-}
-
-// serveRTSP serves live viewers while the camera is bound. M2, S3.
-func (a *Agent) serveRTSP(ctx context.Context) error {
-	return a.camera.bound.serve(ctx, func(ctx context.Context) error {
-		return a.camera.reopen(ctx, "rtsp", a.serveOnce)
-	})
-}
-
-func (a *Agent) serveOnce(ctx context.Context, up func()) error {
-	s := rtsp.New(rtsp.Config{Address: a.cfg.RTSP.Address, TCP: true, UDP: a.cfg.RTSP.UDP,
-		MaxViewers: a.cfg.RTSP.MaxViewers, Log: a.log.Named("rtsp")},
-		a.streams, a.binding.Credential, a.camera.wantKey)
-	ctx, cancel := context.WithCancel(ctx)
-	var waiting sync.WaitGroup
-	waiting.Go(func() {
-		select {
-		case <-s.Ready():
-			a.server.Store(s)
-			up()
-		case <-ctx.Done():
-		}
-	})
-	defer a.server.Store(nil)
-	defer waiting.Wait()
-	defer cancel()
-	return s.Run(ctx)
 }
 
 // record records the configured stream while the owner wants it and is bound.

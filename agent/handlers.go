@@ -5,8 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"net"
-	"strings"
 	"time"
 
 	"iid2secure.nl/camagent/agent/command"
@@ -40,7 +38,7 @@ func (a *Agent) able(capability string) bool {
 	return ok
 }
 
-func (a *Agent) statusGet(context.Context, string, command.None) (command.Status, error) {
+func (a *Agent) statusGet(_ context.Context, member string, _ command.None) (command.Status, error) {
 	_, bindID, _ := a.binding.Binding()
 	card := a.card.Stats()
 	up := a.uploadStats()
@@ -48,7 +46,7 @@ func (a *Agent) statusGet(context.Context, string, command.None) (command.Status
 		Version: cloud.Version, Uptime: a.uptime().Milliseconds(), Time: time.Now().UTC().Format(time.RFC3339Nano),
 		Board: a.board.Info(), Capabilities: a.board.Capabilities(),
 		Streams:    a.streamStatus(),
-		Viewers:    a.viewers(),
+		Live:       a.liveStatus(member),
 		Recording:  command.RecordingStatus{Mode: a.camera.settings.get().Recording, Active: a.clips.open.Load() > 0, Clips: a.clips.closed.Load()},
 		Microphone: a.camera.micOpen.Load(),
 		Card:       command.CardStatus{Used: card.UsedBytes, Limit: int64(a.cfg.Card.LimitMB) << 20, Clips: card.Pending + card.Uploaded},
@@ -137,54 +135,4 @@ func (a *Agent) clipsList(_ context.Context, _ string, q command.ClipsQuery) (co
 
 func (a *Agent) keyframeRequest(ctx context.Context, _ string, s command.StreamName) (command.None, error) {
 	return command.None{}, a.camera.requestKey(ctx, s.Stream)
-}
-
-func (a *Agent) liveGet(_ context.Context, member string, _ command.None) (command.Live, error) {
-	password, ok := a.binding.Credential(member)
-	if !ok {
-		return command.Live{}, cloud.Refuse(cloud.CodePermission, "live.get needs the permission %q", cloud.Live)
-	}
-	addr := a.rtspAddr()
-	if addr == nil {
-		return command.Live{}, cloud.Refuse(cloud.CodeFailed, "live.get: the RTSP server is not running: see the conditions of status")
-	}
-	live := command.Live{User: member, Password: password, URLs: map[string]string{}}
-	for _, s := range a.streams {
-		live.URLs[s.Name] = "rtsp://" + localAddress(addr) + "/" + s.Name
-	}
-	return live, nil
-}
-
-// localAddress replaces an unspecified host by the address of an interface that
-// is up, so that a viewer on the local network can use it.
-func localAddress(addr net.Addr) string {
-	host, port, err := net.SplitHostPort(addr.String())
-	if err != nil {
-		return addr.String()
-	}
-	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
-		host = interfaceAddress()
-	}
-	return net.JoinHostPort(host, port)
-}
-
-func interfaceAddress() string {
-	addrs, err := net.InterfaceAddrs()
-	if err != nil {
-		return "127.0.0.1"
-	}
-	best := "127.0.0.1"
-	for _, a := range addrs {
-		n, ok := a.(*net.IPNet)
-		if !ok || n.IP.IsLoopback() || n.IP.IsLinkLocalUnicast() {
-			continue
-		}
-		if n.IP.To4() != nil {
-			return n.IP.String()
-		}
-		if !strings.Contains(best, ":") {
-			best = n.IP.String()
-		}
-	}
-	return best
 }

@@ -30,6 +30,7 @@ func (a *Agent) services(button <-chan os.Signal) []service {
 		{"microphone", a.camera.listen},
 		{"fallbacks", a.camera.fallBacks},
 		{"rtsp", a.serveRTSP},
+		{"intercom", a.intercom},
 		{"recorder", a.record},
 		{"binding", a.follow},
 		{"card", a.watchCard},

@@ -26,7 +26,7 @@ var (
 	KeyframeRequest = Definition[StreamName, None]{Entry{
 		"keyframe.request", cloud.Live, hal.CapKeyframe, "make a stream begin a new GOP"}}
 	LiveGet = Definition[None, Live]{Entry{
-		"live.get", cloud.Live, "", "addresses and credential of the live streams on the local network"}}
+		"live.get", cloud.Live, "", "addresses, credential and certificate of the live streams on the local network"}}
 )
 
 var table = []Entry{
@@ -42,7 +42,7 @@ type Status struct {
 	Board        hal.Info             `json:"board"`
 	Capabilities []hal.Capability     `json:"capabilities"`
 	Streams      []StreamStatus       `json:"streams"`
-	Viewers      int                  `json:"viewers"` // RTSP, all streams
+	Live         LiveStatus           `json:"live"`
 	Recording    RecordingStatus      `json:"recording"`
 	Microphone   bool                 `json:"microphone"` // open
 	Card         CardStatus           `json:"card"`
@@ -57,6 +57,37 @@ type StreamStatus struct {
 	Running         bool            `json:"running"`
 	Config          hal.VideoConfig `json:"config"`
 	hal.StreamStats                 // since the start of camagent
+}
+
+// LiveStatus tells what the live server does. It counts since it began to serve,
+// which is when the camera was bound, or started.
+type LiveStatus struct {
+	Viewers      int    `json:"viewers"`       // that watch, or are about to
+	Connections  int    `json:"connections"`   // viewers' own included
+	Frames       uint64 `json:"frames"`        // sent, all viewers together
+	Bytes        uint64 `json:"bytes"`         // sent
+	Skips        uint64 `json:"skips"`         // times that a slow viewer was put forward to a key frame
+	Timeouts     uint64 `json:"timeouts"`      // viewers dropped because their connection took nothing
+	Refused      uint64 `json:"refused"`       // viewers and connections over the limit
+	Blocked      uint64 `json:"blocked"`       // connections from addresses that had guessed too often
+	WrongAnswers uint64 `json:"wrong_answers"` // wrong users or passwords
+	// Sessions are those who watch, the longest first, MaxLiveSessions at most: to
+	// the owner all, to other members their own.
+	Sessions []LiveSession `json:"sessions"`
+}
+
+// MaxLiveSessions is how many sessions a status lists.
+const MaxLiveSessions = 32
+
+// LiveSession is one viewer that watches.
+type LiveSession struct {
+	Member    string `json:"member"`  // name in the roster
+	Address   string `json:"address"` // host:port
+	Stream    string `json:"stream"`
+	Transport string `json:"transport"` // tcp, tls, udp, multicast, srtp, srtp/tcp or srtp/multicast
+	Since     string `json:"since"`     // RFC 3339
+	Frames    uint64 `json:"frames"`    // sent to it
+	Skips     uint64 `json:"skips"`     // times that it was too slow
 }
 
 // RecordingStatus tells what the recorder does.
@@ -106,11 +137,22 @@ func (s *StreamName) Validate() error {
 	return nil
 }
 
-// Live is what a viewer on the local network needs.
+// Live is what a viewer on the local network needs. Addresses are without the
+// credential; those of a door that is closed are left out.
 type Live struct {
 	User     string            `json:"user"`
 	Password string            `json:"password"`
-	URLs     map[string]string `json:"urls"` // by stream, without credentials
+	URLs     map[string]string `json:"urls,omitempty"`     // rtsp, by stream
+	TLSURLs  map[string]string `json:"tls_urls,omitempty"` // rtsps, by stream
+	// Snapshot and TLSSnapshot give a JPEG over HTTP and HTTPS; empty: none.
+	Snapshot    string `json:"snapshot,omitempty"`
+	TLSSnapshot string `json:"tls_snapshot,omitempty"`
+	// Certificate (PEM) is the authority by which to know the camera on the TLS
+	// addresses, and Fingerprint its SHA-256 in hex.
+	Certificate string `json:"certificate,omitempty"`
+	Fingerprint string `json:"fingerprint,omitempty"`
+	Talk        bool   `json:"talk"`      // this member may talk, and the camera has a speaker
+	Multicast   bool   `json:"multicast"` // may be chosen
 }
 
 // Snapshot names a sealed picture in the store, or carries it.

@@ -214,7 +214,7 @@ func TestGet_WhatIsNotGenuineIsNotWritten(t *testing.T) {
 	t.Parallel()
 	o := newOwner(t)
 	k := o.own(1)[0]
-	o.server.Cloud.Put(k.Name+".mp4.age", append(k.Sealed[:len(k.Sealed)-1:len(k.Sealed)-1], 0))
+	o.server.Cloud.Put(k.Name+".mp4.age", append(k.Sealed[:len(k.Sealed)-1:len(k.Sealed)-1], k.Sealed[len(k.Sealed)-1]^1))
 	file := o.path("a.mp4")
 	o.fails("clip "+k.Name+" is refused: its SHA-256 is not the one that the camera signed", "get", k.Name, "-o", file)
 	require.NoFileExists(t, file)

@@ -58,7 +58,7 @@ func writeStatus(w io.Writer, st command.Status) {
 	for _, s := range st.Streams {
 		writeStream(w, s)
 	}
-	fmt.Fprintf(w, "viewers\t%d\n", st.Viewers)
+	writeLiveStatus(w, st.Live)
 	open := ""
 	if st.Recording.Active {
 		open = ", a clip is open"
@@ -83,6 +83,23 @@ func writeStream(w io.Writer, s command.StreamStatus) {
 	fmt.Fprintf(w, "%s\t%s, %d×%d, %d fps, GOP %d, %d kbit/s\n",
 		s.Name, state, s.Config.Width, s.Config.Height, s.Config.FPS, s.Config.GOP, s.Config.Bitrate/1000)
 	fmt.Fprintf(w, "\t%d frames, %d lost, opened %d×, failed %d×\n", s.Frames, s.Lost, s.Opens, s.Failures)
+}
+
+func writeLiveStatus(w io.Writer, l command.LiveStatus) {
+	fmt.Fprintf(w, "live\t%d viewers, %d connections, %d frames sent (%s)\n", l.Viewers, l.Connections, l.Frames, bytesText(int64(l.Bytes)))
+	if l.Skips+l.Timeouts > 0 {
+		fmt.Fprintf(w, "\ttoo slow: %d× put forward to a key frame, %d× dropped\n", l.Skips, l.Timeouts)
+	}
+	if l.Refused+l.WrongAnswers+l.Blocked > 0 {
+		fmt.Fprintf(w, "\t%d refused over the limit, %d wrong passwords, %d refused for those\n", l.Refused, l.WrongAnswers, l.Blocked)
+	}
+	for _, s := range l.Sessions {
+		fmt.Fprintf(w, "viewer\t%s from %s: %s over %s since %s, %d frames", s.Member, s.Address, s.Stream, s.Transport, s.Since, s.Frames)
+		if s.Skips > 0 {
+			fmt.Fprintf(w, ", too slow %d×", s.Skips)
+		}
+		fmt.Fprintln(w)
+	}
 }
 
 // capabilitiesText lists what the camera can do, and how if it is not by its hardware.

@@ -41,17 +41,6 @@ func TestSettings_PrintedAsSetReads(t *testing.T) {
 	require.Len(t, setters(), len(strings.Fields(out.String())))
 }
 
-func TestLiveURLs(t *testing.T) {
-	t.Parallel()
-	urls, err := liveURLs(command.Live{User: "me", Password: "a/b@c", URLs: map[string]string{"main": "rtsp://10.0.0.1:8554/main"}})
-	require.NoError(t, err)
-	require.Equal(t, map[string]string{"main": "rtsp://me:a%2Fb%40c@10.0.0.1:8554/main"}, urls)
-	for _, bad := range []string{"file:///etc/passwd", "rtsp:", "http://10.0.0.1/main", "\x7f"} {
-		_, err := liveURLs(command.Live{URLs: map[string]string{"main": bad}})
-		require.ErrorContains(t, err, "not an RTSP address", bad)
-	}
-}
-
 // pages is a camera with a list of clips.
 type pages struct{ answers []command.ClipsPage }
 
@@ -82,12 +71,18 @@ func TestM1_StatusTellsWhatTheCameraCanDoAndHow(t *testing.T) {
 		Capabilities: []hal.Capability{{Name: "keyframe", By: "restart"}, {Name: "leds"}},
 		Streams: []command.StreamStatus{{Name: "main", Running: true, Config: hal.VideoConfig{Width: 640, Height: 360, FPS: 25, GOP: 50, Bitrate: 500_000},
 			StreamStats: hal.StreamStats{Frames: 70, Lost: 3, Opens: 2, Failures: 1}}},
+		Live: command.LiveStatus{Viewers: 2, Connections: 3, Frames: 50, Bytes: 2_000_000, Skips: 1, WrongAnswers: 4, Sessions: []command.LiveSession{
+			{Member: "Ann", Address: "10.0.0.5:50000", Stream: "main", Transport: "srtp", Since: "2026-01-01T00:00:00Z", Frames: 50, Skips: 1}}},
 		Conditions: []command.Condition{{Code: "stream.main", Message: "device gone", Since: "2026-01-01T00:00:00Z"}}}
 	require.NoError(t, c.show(st, func(w io.Writer) { writeStatus(w, st) }))
 	for _, line := range []string{
 		"can         keyframe (by restart), leds\n",
 		"main        running, 640×360, 25 fps, GOP 50, 500 kbit/s\n",
 		"            70 frames, 3 lost, opened 2×, failed 1×\n",
+		"live        2 viewers, 3 connections, 50 frames sent (2 MB)\n",
+		"            too slow: 1× put forward to a key frame, 0× dropped\n",
+		"            0 refused over the limit, 4 wrong passwords, 0 refused for those\n",
+		"viewer      Ann from 10.0.0.5:50000: main over srtp since 2026-01-01T00:00:00Z, 50 frames, too slow 1×\n",
 		"problem     stream.main: device gone (since 2026-01-01T00:00:00Z)\n",
 	} {
 		require.Contains(t, out.String(), line)
@@ -95,7 +90,7 @@ func TestM1_StatusTellsWhatTheCameraCanDoAndHow(t *testing.T) {
 	out.Reset()
 	c.json = true
 	require.NoError(t, c.show(st, nil))
-	for _, field := range []string{`"by": "restart"`, `"lost": 3`, `"failures": 1`, `"opens": 2`, `"frames": 70`} {
+	for _, field := range []string{`"by": "restart"`, `"lost": 3`, `"failures": 1`, `"opens": 2`, `"frames": 70`, `"wrong_answers": 4`, `"transport": "srtp"`} {
 		require.Contains(t, out.String(), field)
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"strings"
 	"time"
 
+	"iid2secure.nl/camagent/agent/command"
 	"iid2secure.nl/camagent/cloud/durable"
 )
 
@@ -229,8 +230,14 @@ func (s *Stack) CtlJSON(ctx context.Context, v any, args ...string) error {
 // Live asks for the addresses of the live streams, by name, with the credential
 // in them.
 func (s *Stack) Live(ctx context.Context) (map[string]string, error) {
-	var urls map[string]string
-	return urls, s.CtlJSON(ctx, &urls, "live")
+	l, err := s.LiveInfo(ctx)
+	return l.URLs, err
+}
+
+// LiveInfo is all that camctl live tells, with the credential in the addresses.
+func (s *Stack) LiveInfo(ctx context.Context) (command.Live, error) {
+	var l command.Live
+	return l, s.CtlJSON(ctx, &l, "live")
 }
 
 // WaitLive asks until the camera, just started, serves.
