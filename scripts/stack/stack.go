@@ -237,7 +237,8 @@ func (s *Stack) Live(ctx context.Context) (map[string]string, error) {
 // LiveInfo is all that camctl live tells, with the credential in the addresses.
 func (s *Stack) LiveInfo(ctx context.Context) (command.Live, error) {
 	var l command.Live
-	return l, s.CtlJSON(ctx, &l, "live")
+	err := s.CtlJSON(ctx, &l, "live")
+	return l, err
 }
 
 // WaitLive asks until the camera, just started, serves.
