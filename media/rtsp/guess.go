@@ -106,6 +106,20 @@ func (g *guard) remove(e *list.Element) {
 	g.all.Remove(e)
 }
 
+// crowded returns the oldest of those connections whose source has most of them:
+// one that opens many makes room for its own, and keeps nobody else out.
+func crowded(all []*conn) *conn {
+	var worst *conn
+	most, count := 0, make(map[netip.Prefix]int, len(all))
+	for _, c := range slices.Backward(all) {
+		source := sourceOf(c.RemoteAddr())
+		if count[source]++; count[source] >= most {
+			worst, most = c, count[source]
+		}
+	}
+	return worst
+}
+
 // sourceOf is what wrong answers are counted by: an IPv4 address, or the network
 // in which a host may give itself any IPv6 address.
 func sourceOf(a net.Addr) netip.Prefix {

@@ -103,3 +103,32 @@ func TestS3_ATableOfGuessersIsBoundedAndGivenBack(t *testing.T) {
 		require.Len(t, g.by, 1, "nothing is kept longer than it counts")
 	})
 }
+
+func TestS3_WhoOpensManyConnectionsMakesRoom(t *testing.T) {
+	t.Parallel()
+	conns := func(list ...string) (all []*conn) {
+		for _, ip := range list {
+			all = append(all, &conn{Conn: at(ip)})
+		}
+		return all
+	}
+	for want, list := range map[int][]string{
+		1: {"10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.2"},
+		0: {"10.0.0.1", "10.0.0.2", "10.0.0.3"},
+		2: {"10.0.0.1", "10.0.0.1", "fe80::1", "fe80::2", "fe80::3"},
+	} {
+		all := conns(list...)
+		require.Same(t, all[want], crowded(all), list)
+	}
+	require.Nil(t, crowded(nil))
+}
+
+// at is a connection from an address, and no more.
+func at(ip string) net.Conn { return from{ip: ip} }
+
+type from struct {
+	net.Conn
+	ip string
+}
+
+func (f from) RemoteAddr() net.Addr { return addr(f.ip) }

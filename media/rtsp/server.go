@@ -298,8 +298,8 @@ func (s *Server) usable(f *hal.AudioFormat) *hal.AudioFormat {
 	return f
 }
 
-// admit counts a connection in; leave counts it out. At the limit the oldest
-// stranger makes room: those who only hold connections open keep nobody out. S3.
+// admit counts a connection in; leave counts it out. At the limit a stranger makes
+// room: those who only hold connections open keep nobody out. S3.
 func (s *Server) admit() bool {
 	for {
 		s.mu.Lock()
@@ -308,11 +308,8 @@ func (s *Server) admit() bool {
 			s.mu.Unlock()
 			return true
 		}
-		var oldest *conn
-		if len(s.strangers) > 0 {
-			oldest = s.strangers[0]
-			s.strangers = s.strangers[1:]
-		}
+		oldest := crowded(s.strangers)
+		s.notStranger(oldest)
 		s.mu.Unlock()
 		s.count.refused.Add(1)
 		if oldest == nil {
