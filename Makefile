@@ -9,7 +9,7 @@ LDFLAGS   := -s -w -X iid2secure.nl/camagent/cloud.Version=$(VERSION)
 BUILD     := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
 export VERSITYGW := $(BIN)/versitygw
 
-.PHONY: build run test test-arm test-vm unit e2e cross bench fuzz fmt lint docs tools clean
+.PHONY: build run test test-arm test-vm unit e2e cross bench bench-arm fuzz fmt lint docs tools clean
 
 build: ## bin/camagent, bin/camctl, bin/camcloud
 	$(BUILD) -o $(BIN)/ ./cmd/...
@@ -52,9 +52,14 @@ lint:
 fuzz: ## every fuzz target, FUZZ inputs each
 	@sh scripts/fuzz.sh $(or $(FUZZ),50000x)
 
-bench: build $(BIN)/versitygw ## the figures of docs/performance.md, on this machine; JSON lines in .run/bench.jsonl
-	@mkdir -p .run
-	$(GO) run ./scripts/bench --bin $(BIN) --out .run/bench.jsonl
+# BENCH is parts of it, by commas: load, late, churn, alloc, whole, size.
+bench: tools build $(BIN)/versitygw ## the figures of docs/performance.md, on this machine; JSON lines in .run/bench.jsonl
+	$(BUILD) -o $(BIN)/ ./scripts/bench ./scripts/bench/floor
+	$(BIN)/bench --bin $(BIN) --cache $(RUN) --out $(RUN)/bench.jsonl --only '$(BENCH)'
+
+bench-arm: tools build $(BIN)/versitygw ## the same in instructions of 32-bit ARM, emulated; JSON lines in .run/bench-arm.jsonl
+	$(BUILD) -o $(BIN)/ ./scripts/bench ./scripts/bench/floor
+	$(BIN)/bench --bin $(BIN) --cache $(RUN) --out $(RUN)/bench-arm.jsonl --only arm
 
 CROSS := linux/arm/7 linux/arm/6 linux/arm64 linux/mipsle linux/amd64
 cross: ## stripped binaries for all cameras, in bin/<platform>, with their sizes

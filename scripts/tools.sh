@@ -23,6 +23,7 @@ plugin avenc_g722 gstreamer1.0-libav
 need pkg-config pkgconf
 pkg-config --exists gstreamer-rtsp-server-1.0 2>/dev/null || missing="$missing libgstrtspserver-1.0-dev"
 need qemu-arm-static qemu-user-static
+need qemu-arm qemu-user # it alone takes plugins, which make bench-arm needs
 need qemu-system-arm qemu-system-arm
 need modprobe kmod
 missing=$(printf '%s\n' $missing | sort -u | tr '\n' ' ')

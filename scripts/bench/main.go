@@ -1,84 +1,108 @@
 // Bench is `make bench`: it measures what docs/performance.md says, with the
 // built programs on this machine, and prints a table. Each figure is also a
 // JSON line in --out. It judges by the limits and exits 1 if one is missed.
+// What a figure can be compared with is measured in the same minutes: package
+// floor is the least that a server in Go can do.
 package main
 
 import (
 	"context"
-	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"os/signal"
-	"text/tabwriter"
+	"slices"
+	"strings"
+	"time"
 )
 
-// figure is one measured number. Limit 0 means that it is only told.
-type figure struct {
-	Name     string  `json:"name"`
-	Value    float64 `json:"value"`
-	Unit     string  `json:"unit"`
-	Limit    float64 `json:"limit"`
-	OK       bool    `json:"ok"`
-	Baseline float64 `json:"baseline"` // what the same run measured of the baseline; 0: none
-}
-
-func atMost(name string, value float64, unit string, limit float64) figure {
-	return figure{Name: name, Value: value, Unit: unit, Limit: limit, OK: limit == 0 || value <= limit}
-}
-
 func main() {
-	bin := flag.String("bin", "bin", "folder of the built programs")
+	bin := flag.String("bin", "bin", "folder of the built programs, floor among them")
+	cache := flag.String("cache", ".run", "folder that keeps the film")
 	out := flag.String("out", "", "file for the figures as JSON lines")
+	only := flag.String("only", "", "parts to measure, by commas: "+strings.Join(partNames(), ", ")+"; all but arm if empty")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	figures, err := measure(ctx, *bin)
-	if werr := write(*out, figures); err == nil {
-		err = werr
+	if flag.NArg() > 0 {
+		os.Exit(inRole(ctx, flag.Args()))
 	}
-	print(figures)
-	if err != nil {
+	figures, err := measure(ctx, *bin, *cache, *only)
+	ok, werr := report(os.Stdout, *out, figures)
+	if err = errors.Join(err, werr); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
+	}
+	if err != nil || !ok {
 		os.Exit(1)
 	}
-	for _, f := range figures {
-		if !f.OK {
-			os.Exit(1)
-		}
+}
+
+// inRole is the exit code.
+func inRole(ctx context.Context, args []string) int {
+	known, err := role(ctx, args)
+	switch {
+	case !known:
+		fmt.Fprintf(os.Stderr, "bench: unknown role %q\n", args)
+		return 2
+	case err != nil:
+		fmt.Fprintf(os.Stderr, "bench %s: %v\n", args[0], err)
+		return 1
+	}
+	return 0
+}
+
+// parts are measured one after the other; each leaves the camera stopped.
+func parts() []part {
+	return []part{
+		{"load", (*bench).underLoad},
+		{"late", (*bench).late},
+		{"churn", (*bench).churn},
+		{"alloc", (*bench).inProcess},
+		{"whole", (*bench).whole},
+		{"size", (*bench).size},
+		{"arm", (*bench).arm},
 	}
 }
 
-func write(file string, figures []figure) error {
-	if file == "" {
-		return nil
+type part struct {
+	name string
+	run  func(*bench, context.Context) ([]figure, error)
+}
+
+// wanted tells whether a part is measured. Emulation is for those who ask for it.
+func (p part) wanted(only string) bool {
+	if only == "" {
+		return p.name != "arm"
 	}
-	f, err := os.Create(file)
+	return slices.Contains(strings.Split(only, ","), p.name)
+}
+
+func partNames() (names []string) {
+	for _, p := range parts() {
+		names = append(names, p.name)
+	}
+	return names
+}
+
+// measure runs the parts; what was measured before an error is returned with it.
+func measure(ctx context.Context, bin, cache, only string) (figures []figure, err error) {
+	b, err := open(ctx, bin, cache)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer f.Close()
-	enc := json.NewEncoder(f)
-	for _, fig := range figures {
-		if err := enc.Encode(fig); err != nil {
-			return err
+	defer func() { err = errors.Join(err, b.close()) }()
+	for _, p := range parts() {
+		if !p.wanted(only) {
+			continue
 		}
+		began := time.Now()
+		list, err := p.run(b, ctx)
+		figures = append(figures, list...)
+		if err != nil {
+			return figures, fmt.Errorf("%s: %w", p.name, err)
+		}
+		fmt.Fprintf(os.Stderr, "bench: %s took %s\n", p.name, time.Since(began).Round(time.Second))
 	}
-	return nil
-}
-
-func print(figures []figure) {
-	w := tabwriter.NewWriter(os.Stdout, 0, 4, 2, ' ', 0)
-	defer w.Flush()
-	fmt.Fprintln(w, "figure\tvalue\tlimit\t")
-	for _, f := range figures {
-		limit, mark := "", ""
-		if f.Limit > 0 {
-			limit = fmt.Sprintf("≤ %g %s", f.Limit, f.Unit)
-		}
-		if !f.OK {
-			mark = "MISSED"
-		}
-		fmt.Fprintf(w, "%s\t%.4g %s\t%s\t%s\n", f.Name, f.Value, f.Unit, limit, mark)
-	}
+	return figures, nil
 }

@@ -1,156 +1,231 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
-	"sync"
+	"strconv"
+	"strings"
 	"time"
 
-	"github.com/bluenviron/gortsplib/v4"
+	"github.com/bluenviron/gortsplib/v4/pkg/auth"
 	"github.com/bluenviron/gortsplib/v4/pkg/base"
-	"github.com/bluenviron/gortsplib/v4/pkg/format"
-	"github.com/pion/rtcp"
-	"github.com/pion/rtp"
 )
 
-func freePort() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer l.Close()
-	return l.Addr().String(), nil
+// viewer is a light RTSP client for the video of one stream over TCP: a hundred
+// of them take less of the machine than the server that is measured.
+type viewer struct {
+	conn    *net.TCPConn
+	br      *bufio.Reader // until PLAY is answered
+	url     *base.URL     // without the credential
+	user    string
+	secret  string
+	sender  *auth.Sender
+	session string
+	cseq    int
+	*receiver
 }
 
-// play sets up the video of url over TCP and hands over packets and reports,
-// each from the client's reading goroutine.
-func play(url string, on func(*rtp.Packet), report func(rtcp.Packet)) (*gortsplib.Client, error) {
-	u, err := base.ParseURL(url)
+// patience is how long a viewer waits for a server.
+const patience = 10 * time.Second
+
+func dial(address string, f *film) (*viewer, error) {
+	u, err := base.ParseURL(address)
 	if err != nil {
 		return nil, err
 	}
-	tcp := gortsplib.TransportTCP
-	c := &gortsplib.Client{Scheme: u.Scheme, Host: u.Host, Transport: &tcp}
-	if err := c.Start2(); err != nil {
+	c, err := net.DialTimeout("tcp", u.Host, patience)
+	if err != nil {
 		return nil, err
 	}
-	if err := setup(c, u, on, report); err != nil {
-		c.Close()
-		return nil, err
+	v := &viewer{conn: c.(*net.TCPConn), br: bufio.NewReader(c), url: u.CloneWithoutCredentials(), receiver: newReceiver(f)}
+	if u.User != nil {
+		v.user = u.User.Username()
+		v.secret, _ = u.User.Password()
 	}
-	return c, nil
+	return v, nil
 }
 
-func setup(c *gortsplib.Client, u *base.URL, on func(*rtp.Packet), report func(rtcp.Packet)) error {
-	desc, _, err := c.Describe(u)
+// play goes from DESCRIBE to PLAY.
+func (v *viewer) play() error {
+	v.conn.SetDeadline(time.Now().Add(patience))
+	res, err := v.ask(base.Describe, v.url, nil)
 	if err != nil {
 		return err
 	}
-	var h264 *format.H264
-	media := desc.FindFormat(&h264)
-	if media == nil {
-		return errors.New("no H.264 in the description")
-	}
-	if _, err := c.Setup(desc.BaseURL, media, 0, 0); err != nil {
+	control, err := v.control(res)
+	if err != nil {
 		return err
 	}
-	c.OnPacketRTP(media, h264, on)
-	c.OnPacketRTCP(media, report)
-	_, err = c.Play(nil)
+	if _, err = v.ask(base.Setup, control, base.Header{"Transport": base.HeaderValue{"RTP/AVP/TCP;unicast;interleaved=0-1"}}); err != nil {
+		return err
+	}
+	_, err = v.ask(base.Play, v.url, nil)
 	return err
 }
 
-// clock maps RTP time to wall-clock by the newest sender report (RFC 3550, 6.4.1).
-type clock struct {
-	mu    sync.Mutex
-	known bool
-	rtp   uint32
-	wall  time.Time
-}
-
-// ntpEpoch is 1 January 1900 in Unix seconds.
-const ntpEpoch = -2208988800
-
-func (c *clock) report(p rtcp.Packet) {
-	sr, ok := p.(*rtcp.SenderReport)
-	if !ok {
-		return
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	nanos := (sr.NTPTime & 0xffffffff) * 1e9 >> 32
-	c.known, c.rtp, c.wall = true, sr.RTPTime, time.Unix(int64(sr.NTPTime>>32)+ntpEpoch, int64(nanos))
-}
-
-func (c *clock) capture(timestamp uint32) (time.Time, bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	ticks := int64(int32(timestamp - c.rtp))
-	return c.wall.Add(time.Duration(ticks) * time.Second / 90000), c.known
-}
-
-// latencies measures, in ms, from the capture of each frame (when the simulated
-// board hands it over, told by the sender reports) to its last packet here.
-func latencies(ctx context.Context, url string, span time.Duration) ([]float64, error) {
-	var mu sync.Mutex
-	var list []float64
-	var clk clock
-	begin := time.Now().Add(time.Second) // what the viewer gets at once from the ring is old on purpose
-	c, err := play(url, func(p *rtp.Packet) {
-		now := time.Now()
-		capture, known := clk.capture(p.Timestamp)
-		if p.Marker && known && now.After(begin) {
-			mu.Lock()
-			list = append(list, float64(now.Sub(capture).Microseconds())/1000)
-			mu.Unlock()
+// ask makes a request, answers the challenge if there is one, and wants success.
+func (v *viewer) ask(method base.Method, u *base.URL, h base.Header) (*base.Response, error) {
+	for {
+		res, err := v.try(method, u, h)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", method, err)
 		}
-	}, clk.report)
+		if res.StatusCode == base.StatusUnauthorized && v.sender == nil && v.user != "" {
+			if v.sender, err = auth.NewSender(res.Header["WWW-Authenticate"], v.user, v.secret); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		if res.StatusCode != base.StatusOK {
+			return nil, fmt.Errorf("%s: %d %s", method, res.StatusCode, res.StatusMessage)
+		}
+		if s := res.Header["Session"]; len(s) == 1 {
+			v.session, _, _ = strings.Cut(s[0], ";")
+		}
+		return res, nil
+	}
+}
+
+func (v *viewer) try(method base.Method, u *base.URL, h base.Header) (*base.Response, error) {
+	if err := v.write(method, u, h); err != nil {
+		return nil, err
+	}
+	var res base.Response
+	return &res, res.Unmarshal(v.br)
+}
+
+func (v *viewer) write(method base.Method, u *base.URL, h base.Header) error {
+	req := base.Request{Method: method, URL: u, Header: base.Header{}}
+	for k, value := range h {
+		req.Header[k] = value
+	}
+	v.cseq++
+	req.Header["CSeq"] = base.HeaderValue{strconv.Itoa(v.cseq)}
+	if v.session != "" {
+		req.Header["Session"] = base.HeaderValue{v.session}
+	}
+	if v.sender != nil {
+		v.sender.AddAuthorization(&req)
+	}
+	b, err := req.Marshal()
+	if err == nil {
+		_, err = v.conn.Write(b)
+	}
+	return err
+}
+
+// control is the address of the video that the description tells (RFC 2326, C.1.1).
+func (v *viewer) control(res *base.Response) (*base.URL, error) {
+	_, video, found := strings.Cut(string(res.Body), "m=video")
+	_, control, named := strings.Cut(video, "a=control:")
+	if !found || !named {
+		return nil, errors.New("no video in the description")
+	}
+	control, _, _ = strings.Cut(control, "\r\n")
+	if strings.HasPrefix(control, "rtsp://") {
+		return base.ParseURL(control)
+	}
+	parent := v.url.String()
+	if b := res.Header["Content-Base"]; len(b) == 1 {
+		parent = b[0]
+	}
+	return base.ParseURL(strings.TrimSuffix(parent, "/") + "/" + control)
+}
+
+// read feeds the receiver until ctx or the deadline (zero: none) ends it, or done
+// says so after some bytes.
+func (v *viewer) read(ctx context.Context, deadline time.Time, done func() bool) error {
+	v.conn.SetReadDeadline(deadline)
+	defer context.AfterFunc(ctx, func() { v.conn.SetReadDeadline(time.Now()) })()
+	if n := v.br.Buffered(); n > 0 {
+		n, _ = io.ReadFull(v.br, v.space()[:n])
+		if err := v.fed(n, time.Now()); err != nil {
+			return err
+		}
+	}
+	for !done() {
+		n, err := v.conn.Read(v.space())
+		now := time.Now()
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err != nil:
+			return fmt.Errorf("receiving: %w", err)
+		}
+		if err := v.fed(n, now); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// firstKey reads to the last packet of the first whole key frame, and tells when
+// it was there.
+func (v *viewer) firstKey(ctx context.Context) (at time.Time, err error) {
+	v.frame = func(_ int, key bool, now time.Time) {
+		if key && at.IsZero() {
+			at = now
+		}
+	}
+	err = v.read(ctx, time.Now().Add(patience), func() bool { return !at.IsZero() })
+	v.frame = nil
+	return at, err
+}
+
+// leave says goodbye and waits for the answer.
+func (v *viewer) leave(ctx context.Context) error {
+	if err := v.write(base.Teardown, v.url, nil); err != nil {
+		return err
+	}
+	before := v.responses
+	return v.read(ctx, time.Now().Add(patience), func() bool { return v.responses > before })
+}
+
+func (v *viewer) close() { v.conn.Close() }
+
+// join dials and plays.
+func join(address string, f *film) (*viewer, error) {
+	v, err := dial(address, f)
 	if err != nil {
 		return nil, err
 	}
-	defer c.Close()
-	select {
-	case <-time.After(span):
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	if err := v.play(); err != nil {
+		v.close()
+		return nil, err
 	}
-	mu.Lock()
-	defer mu.Unlock()
-	if want := int(span.Seconds()*25) / 2; len(list) < want {
-		return nil, fmt.Errorf("only %d frames with a known capture time in %s, want %d", len(list), span, want)
-	}
-	return list, nil
+	return v, nil
 }
 
-// firstKeyFrame connects until it is let in, and returns when a whole key frame is there.
-func firstKeyFrame(ctx context.Context, url string, limit time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, limit)
+// joinUntil tries every few milliseconds until it is let in, as a viewer that
+// waits for a camera to start.
+func joinUntil(ctx context.Context, address string, f *film) (*viewer, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for {
-		got := make(chan struct{}, 1)
-		c, err := play(url, func(p *rtp.Packet) {
-			if p.Marker {
-				select {
-				case got <- struct{}{}:
-				default:
-				}
-			}
-		}, func(rtcp.Packet) {})
+		v, err := join(address, f)
 		if err == nil {
-			defer c.Close()
-			select {
-			case <-got:
-				return nil
-			case <-ctx.Done():
-				return ctx.Err()
-			}
+			return v, nil
 		}
 		select {
 		case <-time.After(2 * time.Millisecond):
 		case <-ctx.Done():
-			return fmt.Errorf("no key frame within %s: %w", limit, err)
+			return nil, fmt.Errorf("not let in within %s: %w", patience, err)
 		}
 	}
+}
+
+// firstKeyFrame returns when a whole key frame is there, however long the
+// server needs to start.
+func firstKeyFrame(ctx context.Context, address string) error {
+	v, err := joinUntil(ctx, address, nil)
+	if err != nil {
+		return err
+	}
+	defer v.close()
+	_, err = v.firstKey(ctx)
+	return err
 }
