@@ -11,6 +11,8 @@ need gcc gcc
 need ffmpeg ffmpeg
 need ffprobe ffmpeg
 need age age
+need curl curl
+need openssl openssl
 need mosquitto mosquitto
 need zbarimg zbar-tools
 need gst-launch-1.0 gstreamer1.0-tools
