@@ -16,11 +16,11 @@ type delay struct {
 
 type span struct{ least, most time.Duration }
 
-// restart forgets what was measured, since the timestamps may have leapt, but
-// not how long to wait.
+// restart begins to measure anew, since the timestamps may have leapt, but does
+// not forget how uneven it was.
 func (d *delay) restart(now time.Time, at int64) {
+	d.old, d.now = span{0, d.spread()}, span{}
 	d.epoch, d.origin, d.since = now, at, now
-	d.now, d.old = span{}, span{}
 }
 
 // note measures a packet whose first sample is at a position.
@@ -30,9 +30,11 @@ func (d *delay) note(now time.Time, at int64) {
 		d.old, d.now, d.since = d.now, span{t, t}, now
 	}
 	d.now.least, d.now.most = min(d.now.least, t), max(d.now.most, t)
-	spread := max(d.now.most, d.old.most) - d.base()
-	d.target = min(max(spread+frameTime, minDelay), maxDelay)
+	d.target = min(max(d.spread()+frameTime, minDelay), maxDelay)
 }
+
+// spread is how much longer the slowest packet took than the fastest.
+func (d *delay) spread() time.Duration { return max(d.now.most, d.old.most) - d.base() }
 
 func (d *delay) transit(now time.Time, at int64) time.Duration {
 	return now.Sub(d.epoch) - lasting(at-d.origin)

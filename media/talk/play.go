@@ -62,7 +62,8 @@ func (s *sitting) play() (err error) {
 		now := time.Now()
 		switch st := s.next(now); {
 		case st.over:
-			return s.linger()
+			_ = s.sleep(st.until, nil) // a turn that is cut short here is no failure
+			return nil
 		case len(st.sound) == 0:
 			err = s.sleep(st.until, s.desk.wake)
 		default:
@@ -76,7 +77,7 @@ func (s *sitting) play() (err error) {
 
 // step is what is to be done next.
 type step struct {
-	over  bool      // the turn is
+	over  bool      // the turn is, once the speaker has played what it holds
 	sound []int16   // to be written
 	first bool      // after a pause
 	until time.Time // without sound: to be waited for
@@ -92,8 +93,10 @@ func (s *sitting) next(now time.Time) step {
 	}
 	lease := u.last.Add(d.cfg.Lease)
 	switch {
+	case j.state == idle && u.ending:
+		return step{over: true, until: now.Add(hal.SpeakerAhead)}
 	case j.state == idle:
-		return step{over: u.ending || !now.Before(lease), until: lease}
+		return step{over: !now.Before(lease), until: lease}
 	case j.state == waiting && now.Before(j.begin) && !u.ending:
 		return step{until: j.begin}
 	}
@@ -121,12 +124,6 @@ func (s *sitting) write(speaker hal.Playback, to *converter, st step, now time.T
 	}
 	s.due = s.due.Add(to.lasts())
 	return s.sleep(s.due, nil)
-}
-
-// linger lets the speaker play to the end what it holds.
-func (s *sitting) linger() error {
-	_ = s.sleep(time.Now().Add(hal.SpeakerAhead), nil) // a turn that is cut short is no failure
-	return nil
 }
 
 // retry waits after a failure until there is reason to try again; false: the

@@ -76,14 +76,14 @@ const (
 	rate      = 8000                   // samples per second of G.711
 	frameTime = 20 * time.Millisecond  // is written at once
 	minDelay  = 60 * time.Millisecond  // that sound waits for stragglers
-	maxDelay  = 200 * time.Millisecond //
-	maxHeld   = 400*time.Millisecond - lead
-	lead      = 40 * time.Millisecond // of silence in front: what the speaker holds when a frame comes late
-	quiet     = 200 * time.Millisecond
-	retryTime = time.Second // from one failure of the speaker to the next attempt
-	slack     = 10 * time.Millisecond
-	window    = 5 * time.Second // in which the network's manners are observed, twice
-	maxSize   = rate / 5        // samples of a packet
+	maxDelay  = 200 * time.Millisecond // the same, where the network is uneven
+	maxHeld   = 340 * time.Millisecond // with lead and frame not more than 400 ms behind
+	lead      = 40 * time.Millisecond  // of silence in front: what the speaker holds when a frame comes late
+	quiet     = 200 * time.Millisecond // without a packet is a pause
+	slack     = 10 * time.Millisecond  // that delay and timestamps may be off
+	window    = 5 * time.Second        // in which the network is observed, and as long before
+	retryTime = time.Second            // from one failure of the speaker to the next attempt
+	maxSize   = rate / 5               // samples of a packet
 )
 
 // samples tells how many samples d lasts.

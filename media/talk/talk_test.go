@@ -1,0 +1,392 @@
+package talk
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"iid2secure.nl/camagent/hal"
+	"iid2secure.nl/camagent/hal/sim"
+)
+
+// requireTone checks that what was played is the tone, whole, and nothing else.
+func requireTone(t *testing.T, tp tape, lasts time.Duration, pure float64) {
+	t.Helper()
+	pcm := tp.sounding()
+	if got := time.Duration(len(pcm)) * time.Second / time.Duration(tp.rate); got < lasts-25*time.Millisecond || got > lasts+100*time.Millisecond {
+		t.Errorf("%v were played of %v", got, lasts)
+	}
+	want := 20 * math.Log10(level/32768/math.Sqrt2)
+	step := tp.rate / 50
+	end := min(len(pcm), int(lasts*time.Duration(tp.rate)/time.Second)) // the made-up tail is no tone
+	for i := step; i+2*step < end; i += step {
+		part := pcm[i : i+step]
+		if p, l := purity(part, hertz, tp.rate), loudness(part); p < pure || math.Abs(l-want) > 0.5 {
+			t.Fatalf("at %v of %v: purity %.3f, %.1f dB, want %.1f", tp.when(i).Sub(tp.from), lasts, p, l, want)
+		}
+	}
+	if len(tp.gaps) > 0 {
+		t.Errorf("the speaker ran empty: %v", tp.gaps)
+	}
+}
+
+func TestM6_WhatIsSaidIsHeard(t *testing.T) {
+	t.Parallel()
+	for _, f := range []hal.AudioFormat{
+		{Codec: hal.L16, Rate: 16000, Channels: 1}, {Codec: hal.L16, Rate: 8000, Channels: 1},
+		{Codec: hal.L16, Rate: 48000, Channels: 2}, {Codec: hal.L16, Rate: 11025, Channels: 1},
+		{Codec: hal.PCMU, Rate: 8000, Channels: 1}, {Codec: hal.PCMA, Rate: 8000, Channels: 1},
+	} {
+		for _, codec := range []hal.Codec{hal.PCMU, hal.PCMA} {
+			for _, n := range []int{80, 160, 240, 320, 480} {
+				t.Run(fmt.Sprintf("%s in packets of %d for %s %d", codec, n, f.Codec, f.Rate), func(t *testing.T) {
+					t.Parallel()
+					bubble(t, func(t *testing.T, b *bench) {
+						say(t, b.Join("anna"), speech(codec, 3*time.Second, n))
+						time.Sleep(time.Second)
+						requireTone(t, b.tape(), 3*time.Second, 0.99)
+						if s := b.Stats(); s.Lost+s.Skipped+s.Late+s.Garbage+s.Errors != 0 {
+							t.Errorf("%+v", s)
+						}
+					}, f)
+				})
+			}
+		}
+	}
+}
+
+func TestM6_SameCodecIsPassedOnUnchanged(t *testing.T) {
+	t.Parallel()
+	for _, codec := range []hal.Codec{hal.PCMU, hal.PCMA} {
+		bubble(t, func(t *testing.T, b *bench) {
+			list := speech(codec, time.Second, 160)
+			for i := range list {
+				for k := range list[i].Payload {
+					list[i].Payload[k] = byte(i + 3*k)
+				}
+			}
+			say(t, b.Join("anna"), list)
+			time.Sleep(500 * time.Millisecond)
+			var want []int16
+			for _, s := range list {
+				want = append(want, decoded(hal.AudioFormat{Codec: codec, Channels: 1}, s.Payload)...)
+			}
+			pcm := b.tape().pcm
+			from := int(samples(lead)) + 2 // the converter looks two samples ahead
+			for i := range want {
+				if pcm[from+i] != want[i] {
+					t.Fatalf("sample %d is %d, want %d", i, pcm[from+i], want[i])
+				}
+			}
+		}, hal.AudioFormat{Codec: codec, Rate: 8000, Channels: 1})
+	}
+}
+
+// delays sends a click each second and tells how long after it was made it is heard.
+func delays(t *testing.T, b *bench, k *Talker, list []sent) (found []time.Duration) {
+	t.Helper()
+	for i := range list {
+		for j := range list[i].Payload {
+			list[i].Payload[j] = 0xff
+		}
+		if i%50 == 0 {
+			list[i].Payload[0] = 0x00
+		}
+	}
+	began := time.Now()
+	say(t, k, list)
+	time.Sleep(time.Second)
+	tp := b.tape()
+	at := -tp.rate
+	for i, s := range tp.pcm {
+		if s < -8000 && i > at+tp.rate/2 {
+			at = i
+			made := list[50*len(found)].at - 20*time.Millisecond
+			found = append(found, tp.when(i).Sub(began)-made)
+		}
+	}
+	if want := (len(list) + 49) / 50; len(found) != want {
+		t.Fatalf("%d clicks of %d are heard", len(found), want)
+	}
+	return found
+}
+
+func TestM6_DelayIsShort(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, b *bench) {
+		for i, d := range delays(t, b, b.Join("anna"), speech(hal.PCMU, 10*time.Second, 160)) {
+			if d < minDelay || d > 125*time.Millisecond { // 20 of a packet, 60 waiting, 40 in the speaker
+				t.Errorf("click %d is heard %v late", i, d)
+			}
+		}
+	})
+}
+
+func TestM6_DriftOfTheSendersClockDoesNotGrowTheDelay(t *testing.T) {
+	t.Parallel()
+	for _, ppm := range []int{200, -200, 1000, -1000} {
+		t.Run(fmt.Sprint(ppm), func(t *testing.T) {
+			t.Parallel()
+			bubble(t, func(t *testing.T, b *bench) {
+				list := speech(hal.PCMU, 10*time.Minute, 160)
+				for i := range list {
+					list[i].at -= list[i].at * time.Duration(ppm) / 1e6
+				}
+				least, most := time.Hour, time.Duration(0)
+				for _, d := range delays(t, b, b.Join("anna"), list) {
+					least, most = min(least, d), max(most, d)
+				}
+				t.Logf("from %v to %v", least, most)
+				if s := b.Stats(); least < 80*time.Millisecond || most > 160*time.Millisecond || s.Skipped+s.Late+s.Lost > 0 {
+					t.Errorf("delay from %v to %v, %+v", least, most, s)
+				}
+				if g := b.tape().gaps; len(g) > 0 {
+					t.Errorf("the speaker ran empty: %v", g)
+				}
+			})
+		})
+	}
+}
+
+func TestM6_DriftOfTheSpeakersClockDoesNotGrowTheDelay(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, b *bench) {
+		b.slowing = 200 * time.Microsecond
+		list := speech(hal.PCMU, 20*time.Minute, 160)
+		say(t, b.Join("anna"), list)
+		if b.most > hal.SpeakerAhead {
+			t.Errorf("the speaker held %v", b.most)
+		}
+		u := b.turn
+		if waits := u.sound.delay.of(time.Now(), u.sound.next); waits > 100*time.Millisecond {
+			t.Errorf("sound waits %v at the end", waits)
+		}
+	})
+}
+
+// rough is a network that loses and delays.
+func rough(seed uint64, list []sent, loss float64, jitter time.Duration) (arrived []sent, lost int) {
+	r := rand.New(rand.NewPCG(seed, 1))
+	for _, s := range list {
+		if r.Float64() < loss {
+			lost++
+			continue
+		}
+		s.at += time.Duration(r.Int64N(int64(jitter) + 1))
+		arrived = append(arrived, s)
+	}
+	return arrived, lost
+}
+
+// silences tells the longest time without sound.
+func silences(tp tape) (longest time.Duration) {
+	run := 0
+	for _, s := range tp.sounding() {
+		if run++; s > 300 || s < -300 {
+			run = 0
+		}
+		longest = max(longest, time.Duration(run)*time.Second/time.Duration(tp.rate))
+	}
+	return longest
+}
+
+func TestM6_LossAndJitterAreCovered(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(8) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			bubble(t, func(t *testing.T, b *bench) {
+				list, lost := rough(seed, speech(hal.PCMU, time.Minute, 160), 0.05, 50*time.Millisecond)
+				say(t, b.Join("anna"), list)
+				time.Sleep(time.Second)
+				tp, s := b.tape(), b.Stats()
+				if len(tp.gaps) > 0 {
+					t.Errorf("the speaker ran empty: %v", tp.gaps)
+				}
+				if d := silences(tp); d > fadeTime {
+					t.Errorf("%v of silence", d)
+				}
+				if s.Late > 20 || int(s.Lost) > (lost+20)*160 {
+					t.Errorf("%d packets lost by the network: %+v", lost, s)
+				}
+				good := 0
+				pcm := tp.sounding()
+				for i := 0; i+320 <= len(pcm); i += 320 {
+					if purity(pcm[i:i+320], hertz, tp.rate) > 0.95 {
+						good++
+					}
+				}
+				if share := float64(good) * 320 / float64(len(pcm)); share < 0.97 {
+					t.Errorf("%.3f of it is the tone", share)
+				}
+			})
+		})
+	}
+}
+
+func TestM6_MoreJitterMeansMoreDelayAndLessMeansLessAgain(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, b *bench) {
+		calm := speech(hal.PCMU, 40*time.Second, 160)
+		wild, _ := rough(1, calm[500:1000], 0, 150*time.Millisecond)
+		list := append(append(append([]sent{}, calm[:500]...), wild...), calm[1000:]...)
+		k := b.Join("anna")
+		go say(t, k, list)
+		for _, at := range []struct {
+			after       time.Duration
+			least, most time.Duration
+		}{{9 * time.Second, 30, 70}, {10 * time.Second, 130, 210}, {19 * time.Second, 30, 70}} {
+			time.Sleep(at.after)
+			b.Desk.mu.Lock()
+			waits := b.turn.sound.delay.of(time.Now(), b.turn.sound.next)
+			b.Desk.mu.Unlock()
+			if waits < at.least*time.Millisecond || waits > at.most*time.Millisecond {
+				t.Errorf("after another %v sound waits %v", at.after, waits)
+			}
+		}
+		time.Sleep(5 * time.Second)
+		if s := b.Stats(); s.Late > 25 {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
+func TestM6_ReorderedAndDoubledPacketsAreNotHeard(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, b *bench) {
+		list := speech(hal.PCMU, 3*time.Second, 160)
+		for i := 3; i+1 < len(list); i += 4 {
+			list[i].at, list[i+1].at = list[i+1].at, list[i].at
+		}
+		doubled := append([]sent{}, list...)
+		for i := 0; i < len(list); i += 5 {
+			doubled = append(doubled, list[i])
+		}
+		say(t, b.Join("anna"), doubled)
+		time.Sleep(time.Second)
+		requireTone(t, b.tape(), 3*time.Second, 0.95) // it is played faster for a while
+		if s := b.Stats(); s.Late != uint64(len(doubled)-len(list)) || s.Lost > 0 {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
+func TestM6_TimestampsThatWobbleLeaveNoSeam(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, b *bench) {
+		list := speech(hal.PCMU, 3*time.Second, 160)
+		for i := range list {
+			list[i].Timestamp += uint32(i * 37 % 16)
+		}
+		say(t, b.Join("anna"), list)
+		time.Sleep(time.Second)
+		requireTone(t, b.tape(), 3*time.Second, 0.99)
+	})
+}
+
+func TestM6_TimestampsThatLeapBeginAnew(t *testing.T) {
+	t.Parallel()
+	for _, leap := range []uint32{1 << 20, 1 << 31, 1<<32 - 1<<20, 30000} {
+		bubble(t, func(t *testing.T, b *bench) {
+			list := speech(hal.PCMU, 2*time.Second, 160)
+			for i := len(list) / 2; i < len(list); i++ {
+				list[i].Timestamp += leap
+			}
+			say(t, b.Join("anna"), list)
+			time.Sleep(time.Second)
+			if got := len(b.tape().sounding()); got < 30000 {
+				t.Errorf("%d samples of 32000 are heard", got)
+			}
+		})
+	}
+}
+
+func TestM6_SoundOfABurstIsNeverLongBehind(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, b *bench) {
+		list := speech(hal.PCMU, 4*time.Second, 160)
+		for i := 50; i < 100; i++ {
+			list[i].at = list[100].at // the network stood still for a second
+		}
+		began := time.Now()
+		say(t, b.Join("anna"), list)
+		time.Sleep(time.Second)
+		tp := b.tape()
+		end := tp.from
+		for i, s := range tp.pcm {
+			if s > 500 || s < -500 {
+				end = tp.when(i)
+			}
+		}
+		if late := end.Sub(began) - 4*time.Second; late > 400*time.Millisecond {
+			t.Errorf("the end is heard %v late", late)
+		}
+		if s := b.Stats(); s.Skipped == 0 {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
+func TestM6_PauseWithinATalk(t *testing.T) {
+	t.Parallel()
+	for _, goesOn := range []bool{true, false} {
+		t.Run(fmt.Sprint("timestamps go on: ", goesOn), func(t *testing.T) {
+			t.Parallel()
+			bubble(t, func(t *testing.T, b *bench) {
+				list := speech(hal.PCMU, 2*time.Second, 160)
+				for i := 50; i < 100; i++ {
+					list[i].at += 3 * time.Second
+					if goesOn {
+						list[i].Timestamp += 3 * rate
+					}
+				}
+				say(t, b.Join("anna"), list)
+				time.Sleep(time.Second)
+				tp := b.tape()
+				if len(tp.gaps) != 1 || tp.gaps[0] < 2*time.Second {
+					t.Errorf("gaps %v", tp.gaps)
+				}
+				loud := 0
+				for i := 0; i+320 <= len(tp.pcm); i += 320 {
+					if loudness(tp.pcm[i:i+320]) > -13 {
+						loud++
+					}
+				}
+				if loud < 97 || loud > 106 || b.opens != 1 {
+					t.Errorf("%d frames of 100 are heard, the speaker was opened %d times", loud, b.opens)
+				}
+			})
+		})
+	}
+}
+
+func TestM6_SimulatedSpeakerPlaysTheTone(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		board := sim.New(sim.Config{})
+		camera := hal.NewCamera(board)
+		defer camera.Close()
+		d := New(camera, Config{})
+		go d.Run(t.Context())
+		synctest.Wait()
+		if !d.Able() {
+			t.Fatal("not able")
+		}
+		k := d.Join("anna")
+		list, _ := rough(3, speech(hal.PCMA, 5*time.Second, 160), 0, 9*time.Millisecond)
+		say(t, k, list)
+		k.Close()
+		time.Sleep(time.Second)
+		var pieces []piece
+		for _, h := range board.Heard() {
+			pieces = append(pieces, piece{h.Time, decoded(h.Format, h.Data)})
+		}
+		requireTone(t, record(16000, pieces), 5*time.Second, 0.99)
+		if board.State().Talking {
+			t.Error("the speaker is left open")
+		}
+	})
+}
