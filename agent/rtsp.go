@@ -154,7 +154,8 @@ func (a *Agent) liveStatus(member string) command.LiveStatus {
 	st := s.Stats()
 	out.Viewers, out.Connections, out.Frames, out.Bytes = st.Viewers, st.Conns, st.Frames, st.Bytes
 	out.Skips, out.Timeouts = st.Skips, st.Timeouts
-	out.Refused, out.Blocked, out.WrongAnswers = st.Refused, st.Blocked, st.AuthErrors
+	out.Refused, out.WrongAnswers, out.Blocked = st.Refused, st.AuthErrors, st.Blocked
+	out.Handshakes, out.Malformed = st.Handshakes, st.Malformed
 	names := map[string]string{}
 	for _, m := range a.binding.Members() {
 		names[m.ID] = m.Name

@@ -69,8 +69,10 @@ type LiveStatus struct {
 	Skips        uint64 `json:"skips"`         // times that a slow viewer was put forward to a key frame
 	Timeouts     uint64 `json:"timeouts"`      // viewers dropped because their connection took nothing
 	Refused      uint64 `json:"refused"`       // viewers and connections over the limit
-	Blocked      uint64 `json:"blocked"`       // connections from addresses that had guessed too often
 	WrongAnswers uint64 `json:"wrong_answers"` // wrong users or passwords
+	Blocked      uint64 `json:"blocked"`       // connections from addresses that had guessed too often
+	Handshakes   uint64 `json:"handshakes"`    // of TLS that failed
+	Malformed    uint64 `json:"malformed"`     // connections ended for what came over them
 	// Sessions are those who watch, the longest first, MaxLiveSessions at most: to
 	// the owner all, to other members their own.
 	Sessions []LiveSession `json:"sessions"`

@@ -91,7 +91,10 @@ func writeLiveStatus(w io.Writer, l command.LiveStatus) {
 		fmt.Fprintf(w, "\ttoo slow: %d× put forward to a key frame, %d× dropped\n", l.Skips, l.Timeouts)
 	}
 	if l.Refused+l.WrongAnswers+l.Blocked > 0 {
-		fmt.Fprintf(w, "\t%d refused over the limit, %d wrong passwords, %d refused for those\n", l.Refused, l.WrongAnswers, l.Blocked)
+		fmt.Fprintf(w, "\trefused: %d over the limit, %d wrong passwords, %d for too many of those\n", l.Refused, l.WrongAnswers, l.Blocked)
+	}
+	if l.Handshakes+l.Malformed > 0 {
+		fmt.Fprintf(w, "\tended: %d without a TLS handshake, %d for what came over them\n", l.Handshakes, l.Malformed)
 	}
 	for _, s := range l.Sessions {
 		fmt.Fprintf(w, "viewer\t%s from %s: %s over %s since %s, %d frames", s.Member, s.Address, s.Stream, s.Transport, s.Since, s.Frames)
