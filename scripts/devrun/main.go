@@ -133,12 +133,13 @@ Try in another terminal:
 
   export CAMCTL_CONFIG='%s'
   %s status
+  %s live --play --tls
   %s snapshot -o snapshot.jpg
   %s set microphone=on main.bitrate=1000000
   %s sim --config '%s' unplug for=5s   # or help
 
 Ctrl-C ends everything; the next make run goes on with it.
-`, qr, i.RTSPMain, i.RTSPSub, i.Clips, s.Path("*.log"), i.Config, program(bin, "camctl"), program(bin, "camctl"), program(bin, "camctl"), program(bin, "camagent"), s.CameraConfig())
+`, qr, i.RTSPMain, i.RTSPSub, i.Clips, s.Path("*.log"), i.Config, program(bin, "camctl"), program(bin, "camctl"), program(bin, "camctl"), program(bin, "camctl"), program(bin, "camagent"), s.CameraConfig())
 	return nil
 }
 
