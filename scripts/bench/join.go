@@ -11,7 +11,7 @@ import (
 const (
 	lateViewers = 20
 	visits      = 20_000
-	firstVisits = 1_000 // before what stays is looked at for the first time
+	firstVisits = 5_000 // before what stays is looked at for the first time
 )
 
 // late measures viewers that come in the middle of a GOP.
@@ -58,6 +58,9 @@ func (b *bench) churn(ctx context.Context) (figures []figure, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, ours.stop()) }()
+	if err := firstKeyFrame(ctx, url); err != nil {
+		return nil, err
+	}
 	if err := b.visit(ctx, url, firstVisits); err != nil {
 		return nil, err
 	}
