@@ -43,6 +43,7 @@ type loudspeaker struct {
 	pieces  []piece
 	most    time.Duration // that it held
 	slowing time.Duration // that a second of its clock lasts longer
+	stall   time.Duration // that every 40th frame takes longer to be handed over
 }
 
 func (l *loudspeaker) SpeakerFormats() []hal.AudioFormat { return l.formats }
@@ -87,6 +88,9 @@ func (l *loudspeaker) Write(ctx context.Context, f hal.AudioFrame) error {
 	l.pieces = append(l.pieces, piece{l.end, decoded(l.format, f.Data)})
 	l.end = l.end.Add(length)
 	l.most = max(l.most, time.Until(l.end))
+	if len(l.pieces)%40 == 0 {
+		time.Sleep(l.stall)
+	}
 	return nil
 }
 
