@@ -383,3 +383,101 @@ func TestRingKeepsItsPromises(t *testing.T) {
 		}
 	}
 }
+
+// A fork reads on by itself, from where its origin was.
+func TestM2_ForkGoesOnWhereItsOriginIs(t *testing.T) {
+	t.Parallel()
+	r := NewRing(1 << 20)
+	push(r, 0, 15, 10)
+	rd := r.NewLiveReader()
+	defer rd.Close()
+	take(t, rd, 10, 3)
+	fork := rd.Fork()
+	defer fork.Close()
+	if fork.Position() != 13 || rd.Position() != 13 {
+		t.Errorf("positions %d, %d", fork.Position(), rd.Position())
+	}
+	take(t, rd, 13, 2)
+	take(t, fork, 13, 2)
+	r.Clear()
+	waits := rd.Fork()
+	defer waits.Close()
+	push(r, 15, 10, 10)
+	for _, rd := range []*Reader{rd, fork, waits} {
+		take(t, rd, 20, 5)
+	}
+}
+
+func TestM2_CaughtUpMeansThatNothingIsMissed(t *testing.T) {
+	t.Parallel()
+	r := NewRing(1 << 20)
+	ahead, behind := r.NewLiveReader(), r.NewLiveReader()
+	defer ahead.Close()
+	defer behind.Close()
+	caughtUp := func(want bool) {
+		t.Helper()
+		if ahead.CaughtUp(behind) != want {
+			t.Errorf("caught up: %v", !want)
+		}
+	}
+	caughtUp(true) // both wait for a key frame
+	push(r, 0, 5, 10)
+	caughtUp(false)
+	take(t, ahead, 0, 5)
+	caughtUp(false) // behind needs a key frame, which it has not read yet
+	take(t, behind, 0, 3)
+	caughtUp(true)
+	if behind.CaughtUp(ahead) {
+		t.Error("one that has something to read is not as far")
+	}
+	r.Clear()
+	caughtUp(true) // both wait for a key frame again
+	fresh := r.NewLiveReader()
+	defer fresh.Close()
+	push(r, 5, 1, 5)
+	take(t, fresh, 5, 1)
+	caughtUp(false)
+}
+
+func TestR1_ResumeGoesToTheNewestKeyFrame(t *testing.T) {
+	t.Parallel()
+	r := NewRing(1 << 20)
+	live, old := r.NewLiveReader(), r.NewReader(0)
+	defer live.Close()
+	defer old.Close()
+	push(r, 0, 35, 10)
+	take(t, live, 0, 1)
+	live.Resume()
+	take(t, live, 30, 5)
+	take(t, old, 0, 12)
+	old.Resume()
+	take(t, old, 0, 35)
+}
+
+func TestWaitReturnsForWhatIsThereAndForTheEnd(t *testing.T) {
+	t.Parallel()
+	r := NewRing(1 << 20)
+	rd := r.NewReader(0)
+	defer rd.Close()
+	woken := make(chan error)
+	wait := func(ctx context.Context) { go func() { woken <- rd.Wait(ctx) }() }
+	wait(context.Background())
+	push(r, 0, 1, 10)
+	if err := <-woken; err != nil {
+		t.Error(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := rd.Wait(ctx); err != nil {
+		t.Error(err, "although there is something")
+	}
+	take(t, rd, 0, 1)
+	if err := rd.Wait(ctx); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	wait(context.Background())
+	r.Close()
+	if err := <-woken; err != nil {
+		t.Error(err)
+	}
+}
