@@ -23,6 +23,9 @@ type conn struct {
 	once     sync.Once
 	parting  atomic.Bool // being closed
 
+	asked *group // that it was told of; guarded by Server.mu
+	gone  bool   // has been counted out; guarded by Server.mu
+
 	mu       sync.Mutex
 	deadline time.Time // of writes; over TLS its own lock guards it
 	written  func()    // runs once, after the next response has been written
@@ -37,6 +40,7 @@ type conn struct {
 	wrong     int
 	shown     string // the password that was right; "": none was yet
 	described *offer
+	terms     *terms     // of the next session, by what was described
 	choice    *transport // what a SETUP gets, nil: none of what it asks for
 	setup     *answered  // a SETUP that is being answered
 	teardown  bool       // a TEARDOWN is being answered

@@ -3,6 +3,7 @@ package rtsp
 import (
 	"context"
 	"errors"
+	"net"
 	"strings"
 	"time"
 
@@ -34,9 +35,12 @@ func (h *handler) OnRequest(sc *gortsplib.ServerConn, req *base.Request) {
 	c := connOf(sc)
 	c.teardown = req.Method == base.Teardown
 	c.choice, c.setup = nil, nil
+	if c.viewer != nil {
+		c.viewer.alive()
+	}
 	if req.Method == base.Setup {
 		c.choice = h.srv.choose(c, req)
-		req.Header["Transport"] = c.choice.forGortsplib()
+		req.Header["Transport"] = h.srv.forGortsplib(c.choice)
 	}
 }
 
@@ -59,7 +63,8 @@ func (h *handler) OnResponse(sc *gortsplib.ServerConn, res *base.Response) {
 
 func (h *handler) OnDescribe(ctx *gortsplib.ServerHandlerOnDescribeCtx) (*base.Response, *gortsplib.ServerStream, error) {
 	c := connOf(ctx.Conn)
-	if _, res, err := h.srv.authorize(c, ctx.Request); res != nil {
+	user, res, err := h.srv.authorize(c, ctx.Request)
+	if res != nil {
 		return res, nil, err
 	}
 	stream := h.find(ctx.Path)
@@ -70,10 +75,10 @@ func (h *handler) OnDescribe(ctx *gortsplib.ServerHandlerOnDescribeCtx) (*base.R
 	if err != nil {
 		return status(base.StatusServiceUnavailable), nil, nil
 	}
-	c.described = o
-	body, err := o.desc.Marshal(false)
+	body, err := h.srv.describe(h.ctx, c, o, user, ctx.Query)
 	if err != nil {
-		return status(base.StatusInternalServerError), nil, err
+		h.srv.complain("cannot describe an RTSP stream", err)
+		return status(base.StatusServiceUnavailable), nil, nil
 	}
 	return &base.Response{StatusCode: base.StatusOK, Body: body}, nil, nil
 }
@@ -123,7 +128,8 @@ func (h *handler) OnSetup(ctx *gortsplib.ServerHandlerOnSetupCtx) (*base.Respons
 	case track < 0 || track >= len(v.tracks):
 		return status(base.StatusNotFound), nil, nil
 	}
-	c.setup = &answered{viewer: v, track: track, how: *c.choice}
+	c.setup = &answered{viewer: v, url: ctx.Request.URL.String(), local: c.LocalAddr().(*net.TCPAddr).IP, track: track, how: *c.choice}
+	v.learn(ctx.Request, track)
 	return status(base.StatusOK), v.offer.signal, nil
 }
 
@@ -149,8 +155,11 @@ func (h *handler) newViewer(c *conn, ctx *gortsplib.ServerHandlerOnSetupCtx, use
 		h.srv.complain("cannot set up an RTSP session", err)
 		return nil, status(base.StatusInternalServerError)
 	}
-	v.way, v.tls = c.choice.way, c.tls
 	v.password = c.shown
+	if err := h.srv.settle(h.ctx, c, v); err != nil {
+		h.srv.unregister(v)
+		return nil, status(base.StatusServiceUnavailable)
+	}
 	return v, nil
 }
 
@@ -172,12 +181,19 @@ func (h *handler) OnPlay(ctx *gortsplib.ServerHandlerOnPlayCtx) (*base.Response,
 		return status(base.StatusInternalServerError), err
 	}
 	v.playing = true
+	v.watch()
 	if v.way.by == overTCP {
 		c.in.listen(v.tracks)
 	}
 	c.viewer = v
 	c.mayIdle(true)
-	c.afterNextWrite(func() { h.srv.start(v) })
+	c.afterNextWrite(func() {
+		if v.group != nil {
+			h.srv.joined(v)
+		} else {
+			h.srv.start(v)
+		}
+	})
 	return status(base.StatusOK), nil
 }
 
@@ -194,6 +210,7 @@ func (h *handler) OnSessionClose(ctx *gortsplib.ServerHandlerOnSessionCloseCtx) 
 		cause = errTornDown
 	}
 	v.cancel(cause)
+	v.left()
 	h.srv.unregister(v)
 }
 
@@ -211,18 +228,35 @@ type keyRequests struct {
 
 // want asks for a key frame if the newest one is too old for a new viewer.
 func (k *keyRequests) want(s *media.Stream) {
-	now := time.Now()
-	if t, ok := s.Ring.NewestKey(); k.ask == nil || ok && now.Sub(t) <= keyAge {
+	if t, ok := s.Ring.NewestKey(); ok && time.Since(t) <= keyAge {
 		return
 	}
-	k.srv.mu.Lock()
-	last, asked := k.at[s.Name]
-	wait := asked && now.Sub(last) < keyAge
-	if !wait {
-		k.at[s.Name] = now
-	}
-	k.srv.mu.Unlock()
-	if !wait {
+	if k.ask != nil && k.wait(s.Name) == 0 {
 		k.ask(s.Name)
 	}
+}
+
+// insist asks for a key frame, now or as soon as it may, unless there is one that
+// is newer than given: for a viewer that gets nothing of the past.
+func (k *keyRequests) insist(s *media.Stream, than time.Time) {
+	if t, ok := s.Ring.NewestKey(); k.ask == nil || ok && t.After(than) {
+		return
+	}
+	if d := k.wait(s.Name); d > 0 {
+		time.AfterFunc(d, func() { k.insist(s, than) })
+		return
+	}
+	k.ask(s.Name)
+}
+
+// wait tells how long nobody may ask; none: the caller does, now.
+func (k *keyRequests) wait(stream string) time.Duration {
+	now := time.Now()
+	k.srv.mu.Lock()
+	defer k.srv.mu.Unlock()
+	if last, asked := k.at[stream]; asked && now.Sub(last) < keyAge {
+		return keyAge - now.Sub(last)
+	}
+	k.at[stream] = now
+	return 0
 }

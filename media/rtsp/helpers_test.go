@@ -3,6 +3,7 @@ package rtsp
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net/url"
 	"os"
@@ -102,6 +103,12 @@ type rig struct {
 
 func newRig(t testing.TB, change func(*Config)) *rig {
 	t.Helper()
+	return newRigWith(t, change, func(*Server) {})
+}
+
+// newRigWith lets a test prepare the server before it runs.
+func newRigWith(t testing.TB, change func(*Config), prepare func(*Server)) *rig {
+	t.Helper()
 	core, logs := observer.New(zapcore.DebugLevel)
 	cfg := Config{Address: "127.0.0.1:0", TCP: true, UDP: true, MaxViewers: 100, Log: zap.New(core)}
 	if change != nil {
@@ -111,6 +118,7 @@ func newRig(t testing.TB, change func(*Config)) *rig {
 	r.Server = New(cfg, []*media.Stream{r.stream, media.NewStream("sub", 1<<20)}, func(u string) (string, bool) {
 		return password, u == user && !r.refuse.Load()
 	}, func(s string) { r.asked <- s })
+	prepare(r.Server)
 	r.run()
 	return r
 }
@@ -214,6 +222,10 @@ func (r *rig) url(path string) string {
 	return fmt.Sprintf("rtsp://%s:%s@%s/%s", user, url.QueryEscape(password), r.Addr(), path)
 }
 
+func (r *rig) secureURL(path string) string {
+	return fmt.Sprintf("rtsps://%s:%s@%s/%s", user, url.QueryEscape(password), r.TLSAddr(), path)
+}
+
 func (r *rig) plainURL(path string) string { return fmt.Sprintf("rtsp://%s/%s", r.Addr(), path) }
 
 // indexOf tells which picture b is, looking beyond the one given; -1: none.
@@ -245,7 +257,7 @@ func (r *rig) tryClient(transport gortsplib.Transport, address string) (*gortspl
 	u, err := base.ParseURL(address)
 	require.NoError(r.t, err)
 	c := &gortsplib.Client{
-		Transport: &transport, ReadTimeout: patience,
+		Transport: &transport, ReadTimeout: patience, TLSConfig: &tls.Config{InsecureSkipVerify: true},
 		OnDecodeError: func(err error) { r.t.Error(err) },
 		OnPacketsLost: func(n uint64) { r.t.Errorf("%d packets lost", n) },
 	}
@@ -267,4 +279,13 @@ func (r *rig) tryClient(transport gortsplib.Transport, address string) (*gortspl
 func tempFile(t testing.TB, name string) string {
 	t.Helper()
 	return t.TempDir() + string(os.PathSeparator) + name
+}
+
+// reasons counts why viewers left.
+func (r *rig) reasons() map[any]int {
+	m := map[any]int{}
+	for _, e := range r.log.FilterMessage("RTSP viewer left").All() {
+		m[e.ContextMap()["reason"]]++
+	}
+	return m
 }

@@ -15,7 +15,8 @@ import (
 // doors are the sockets of one Run. What is not configured is nil.
 type doors struct {
 	plain, secure *net.TCPListener
-	udp           *udpPair
+	udp           *udpPair // gortsplib reads it
+	sealed        *udpPair // SRTP
 }
 
 func (d *doors) close() {
@@ -25,6 +26,7 @@ func (d *doors) close() {
 		}
 	}
 	d.udp.close()
+	d.sealed.close()
 }
 
 // String is the first address that is listened on.
@@ -131,6 +133,11 @@ func (l *listener) pause(err error) {
 // gortsplib reads from them, viewers write to them.
 type udpPair struct{ rtp, rtcp *net.UDPConn }
 
+func (p *udpPair) ports() [2]int {
+	port := p.rtp.LocalAddr().(*net.UDPAddr).Port
+	return [2]int{port, port + 1}
+}
+
 func (p *udpPair) close() {
 	if p != nil {
 		p.rtp.Close()
@@ -167,10 +174,41 @@ func (s *Server) listen() (d *doors, err error) {
 	if d.secure != nil && s.cfg.Certificate == nil {
 		return d, fmt.Errorf("RTSPS address %s: %w", s.cfg.TLSAddress, errNoCertificate)
 	}
-	if s.cfg.UDP && d.plain != nil {
+	return d, s.listenUDP(d)
+}
+
+func (s *Server) listenUDP(d *doors) (err error) {
+	switch {
+	case s.cfg.UDP && d.plain != nil:
 		d.udp, err = listenPair(addressOf(d.plain), s.cfg.UDPPort)
+	case s.cfg.Multicast && d.plain != nil: // or gortsplib would not know of UDP at all
+		d.udp, err = listenPair(net.IPv4(127, 0, 0, 1), 0)
 	}
-	return d, err
+	if err != nil || !s.cfg.UDP || d.secure == nil {
+		return err
+	}
+	port := s.cfg.UDPPort
+	if port > 0 {
+		port += 2
+	}
+	d.sealed, err = listenPair(addressOf(d.secure), port)
+	return err
+}
+
+// hear reads reports over SRTP; end stops that.
+func (s *Server) hear(d *doors) (end func()) {
+	if d.sealed == nil {
+		return func() {}
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.hearReports(d.sealed.rtcp)
+	}()
+	return func() {
+		d.sealed.close()
+		<-done
+	}
 }
 
 // listenTCP listens on an address, if there is one.

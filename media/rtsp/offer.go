@@ -91,7 +91,7 @@ func (o *offer) tracks() []track {
 			payload: f.PayloadType(),
 			rate:    int64(f.ClockRate()),
 			ssrc:    random32(),
-			seq:     uint16(random32()),
+			seq:     uint16(random32() >> 17), // the upper half would confuse SRTP (RFC 3711, 3.3.1)
 			base:    random32(),
 		}
 	}

@@ -2,11 +2,13 @@ package rtsp
 
 import (
 	"bufio"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"testing"
 	"time"
 
@@ -23,6 +25,7 @@ import (
 type rawClient struct {
 	t        testing.TB
 	conn     *net.TCPConn
+	out      io.Writer // conn, or TLS over it
 	br       *bufio.Reader
 	address  string
 	user     string
@@ -34,11 +37,26 @@ type rawClient struct {
 
 func (r *rig) raw() *rawClient {
 	r.t.Helper()
-	conn, err := net.DialTCP("tcp", nil, r.Addr().(*net.TCPAddr))
+	conn := r.dial(r.Addr())
+	return &rawClient{t: r.t, conn: conn, out: conn, br: bufio.NewReader(conn), address: r.plainURL("main"), user: user, password: password}
+}
+
+// rawTLS is the same over RTSPS.
+func (r *rig) rawTLS() *rawClient {
+	r.t.Helper()
+	conn := r.dial(r.TLSAddr())
+	c := tls.Client(conn, &tls.Config{InsecureSkipVerify: true})
+	address := fmt.Sprintf("rtsps://%s/main", r.TLSAddr())
+	return &rawClient{t: r.t, conn: conn, out: c, br: bufio.NewReader(c), address: address, user: user, password: password}
+}
+
+func (r *rig) dial(to net.Addr) *net.TCPConn {
+	r.t.Helper()
+	conn, err := net.DialTCP("tcp", nil, to.(*net.TCPAddr))
 	require.NoError(r.t, err)
 	r.t.Cleanup(func() { conn.Close() })
 	require.NoError(r.t, conn.SetDeadline(time.Now().Add(2*patience)))
-	return &rawClient{t: r.t, conn: conn, br: bufio.NewReader(conn), address: r.plainURL("main"), user: user, password: password}
+	return conn
 }
 
 func (c *rawClient) write(method base.Method, suffix string, h base.Header) {
@@ -59,7 +77,7 @@ func (c *rawClient) write(method base.Method, suffix string, h base.Header) {
 	}
 	b, err := req.Marshal()
 	require.NoError(c.t, err)
-	_, err = c.conn.Write(b)
+	_, err = c.out.Write(b)
 	require.NoError(c.t, err)
 }
 
@@ -89,7 +107,7 @@ func (c *rawClient) do(method base.Method, suffix string, h base.Header) *base.R
 		require.NoError(c.t, err)
 		if res != nil {
 			if s := res.Header["Session"]; len(s) == 1 {
-				c.session = s[0]
+				c.session, _, _ = strings.Cut(s[0], ";")
 			}
 			return res
 		}
@@ -155,23 +173,28 @@ func (p *pictureReader) next() ([]byte, error) {
 			p.control(f.Payload)
 			continue
 		}
-		var pkt rtp.Packet
-		require.NoError(p.c.t, pkt.Unmarshal(f.Payload))
-		require.True(p.c.t, !p.seen || pkt.SequenceNumber == p.seq, "sequence number %d, want %d", pkt.SequenceNumber, p.seq)
-		p.seen, p.seq = true, pkt.SequenceNumber+1
-		nals, err := p.dec.Decode(&pkt)
-		if errors.Is(err, rtph264.ErrMorePacketsNeeded) {
-			continue
+		b, err := p.add(f.Payload)
+		if !errors.Is(err, rtph264.ErrMorePacketsNeeded) {
+			return b, err
 		}
-		if err != nil {
-			return nil, err
-		}
-		var avc []byte
-		for _, n := range nals {
-			avc = append(binary.BigEndian.AppendUint32(avc, uint32(len(n))), n...)
-		}
-		return pictureBytes(avc), nil
 	}
+}
+
+// add takes the next packet, and returns the picture that it completes.
+func (p *pictureReader) add(packet []byte) ([]byte, error) {
+	var pkt rtp.Packet
+	require.NoError(p.c.t, pkt.Unmarshal(packet))
+	require.True(p.c.t, !p.seen || pkt.SequenceNumber == p.seq, "sequence number %d, want %d", pkt.SequenceNumber, p.seq)
+	p.seen, p.seq = true, pkt.SequenceNumber+1
+	nals, err := p.dec.Decode(&pkt)
+	if err != nil {
+		return nil, err
+	}
+	var avc []byte
+	for _, n := range nals {
+		avc = append(binary.BigEndian.AppendUint32(avc, uint32(len(n))), n...)
+	}
+	return pictureBytes(avc), nil
 }
 
 func (p *pictureReader) control(b []byte) {

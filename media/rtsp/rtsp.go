@@ -43,11 +43,12 @@ type Config struct {
 	// TCP, UDP and Multicast let viewers choose the transport, or they get 461.
 	// Over TLS, UDP and multicast are always SRTP.
 	TCP, UDP, Multicast bool
-	// UDPPort is the even port that RTP leaves from, RTCP uses the next one; 0
-	// takes a free pair.
+	// UDPPort is the even port that RTP leaves from, RTCP uses the next one, and
+	// SRTP and SRTCP the two behind them; 0 takes free pairs.
 	UDPPort int
 	// MulticastGroup is the IPv4 group of the first stream; each further one has
-	// the next address, its tracks have pairs of ports from MulticastPort (5004) on.
+	// the next address, its tracks have pairs of ports from MulticastPort (5004) on,
+	// over SRTP from MulticastPort+4 on.
 	MulticastGroup netip.Addr
 	MulticastPort  int
 	// MulticastInterface sends multicast, by name; empty: as the system routes it.
@@ -92,6 +93,9 @@ type Config struct {
 const (
 	realm           = "camera"
 	parameterWait   = 3 * time.Second        // a DESCRIBE waits so long for the first key frame
+	sessionTimeout  = 60 * time.Second       // without request or report, unless media go over the connection
+	groupTracks     = 2                      // of a stream over multicast
+	multicastTTL    = 1                      // it never leaves the network
 	keyAge          = time.Second            // an older newest key frame is not good enough for a new viewer
 	reportEvery     = 5 * time.Second        // RTCP sender reports
 	maxRequest      = 16 << 10               // bytes of a request with its body, or of a frame from a client

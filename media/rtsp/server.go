@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -28,6 +29,9 @@ type Server struct {
 	cfg     Config
 	cred    Credentials
 	streams map[string]*media.Stream
+	order   map[string]int // of streams
+	silence time.Duration
+	dummies atomic.Uint32
 	fans    map[string]*fan // by name of their streams
 	keys    keyRequests
 	buffers sync.Pool // of *[]byte, capacity chunk
@@ -51,8 +55,10 @@ type Server struct {
 	// strangers are connections without a right password yet, the oldest first.
 	strangers []*conn
 	viewers   map[*viewer]struct{}
-	offers    map[string]*offer // the newest of each stream
-	work      sync.WaitGroup    // viewers' goroutines
+	groups    map[groupKey]*group
+	reporters map[netip.AddrPort]*viewer // by what their reports over SRTP come from
+	offers    map[string]*offer          // the newest of each stream
+	work      sync.WaitGroup             // viewers' goroutines
 }
 
 // New makes a server of streams, each at the path of its name. requestKey asks
@@ -62,18 +68,23 @@ func New(cfg Config, streams []*media.Stream, cred Credentials, requestKey func(
 	cfg.setDefaults()
 	s := &Server{
 		cfg: cfg, cred: cred,
-		streams: make(map[string]*media.Stream, len(streams)),
-		fans:    make(map[string]*fan, len(streams)),
-		ready:   make(chan struct{}),
-		viewers: map[*viewer]struct{}{},
-		offers:  map[string]*offer{},
-		guard:   newGuard(cfg.WrongAnswers, cfg.BlockTime),
-		nonces:  newNonces(),
+		streams:   make(map[string]*media.Stream, len(streams)),
+		order:     make(map[string]int, len(streams)),
+		silence:   sessionTimeout,
+		groups:    map[groupKey]*group{},
+		fans:      make(map[string]*fan, len(streams)),
+		ready:     make(chan struct{}),
+		viewers:   map[*viewer]struct{}{},
+		reporters: map[netip.AddrPort]*viewer{},
+		offers:    map[string]*offer{},
+		guard:     newGuard(cfg.WrongAnswers, cfg.BlockTime),
+		nonces:    newNonces(),
 	}
 	s.snapshots.shoot = cfg.Snapshot
 	s.keys = keyRequests{ask: requestKey, srv: s, at: map[string]time.Time{}}
 	s.buffers.New = func() any { b := make([]byte, 0, chunk); return &b }
-	for _, st := range streams {
+	for i, st := range streams {
+		s.order[st.Name] = i
 		s.streams[st.Name] = st
 		s.fans[st.Name] = &fan{srv: s, stream: st}
 	}
@@ -92,6 +103,8 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	g := s.gortsplib(ctx, d)
 	s.open(g, d)
+	hearing := s.hear(d)
+	defer hearing()
 	defer s.stop(cancel)
 	if err := g.Start(); err != nil {
 		d.close()
@@ -155,6 +168,7 @@ func (s *Server) stop(cancel context.CancelFunc) {
 	s.running = false
 	s.mu.Unlock()
 	s.drop(func(*viewer) bool { return true })
+	s.retireAll()
 	s.work.Wait()
 	cancel()
 }
@@ -183,7 +197,10 @@ func (s *Server) address(of func(*doors) *net.TCPListener) net.Addr {
 
 // Drop ends all viewers of a user at once. Call it after Credentials has begun
 // to refuse that user, or they come back.
-func (s *Server) Drop(user string) { s.drop(func(v *viewer) bool { return v.user == user }) }
+func (s *Server) Drop(user string) {
+	s.drop(func(v *viewer) bool { return v.user == user })
+	s.rekey(func(knows, _ string) bool { return knows == user })
+}
 
 func (s *Server) drop(which func(*viewer) bool) {
 	var sinks []sink
@@ -250,6 +267,8 @@ func (s *Server) register(ctx context.Context, o *offer, user string, session *g
 func (s *Server) unregister(v *viewer) {
 	s.mu.Lock()
 	delete(s.viewers, v)
+	s.quit(v)
+	v.unwatch()
 	v.offer.users--
 	var last *gortsplib.ServerStream
 	if v.offer.users == 0 {
@@ -341,6 +360,8 @@ func (s *Server) leave(c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.conns--
+	c.gone = true
+	s.forget(c)
 	s.notStranger(c)
 }
 

@@ -26,14 +26,15 @@ func (t *tcpSink) send(b []byte) error { return t.conn.writeMedia(t.ctx, b) }
 func (t *tcpSink) close() { t.conn.Close() }
 
 // udpSink sends each packet in a datagram, to the ports that the viewer named
-// and to the address that its requests come from, never to another. A burst
+// and to the address that its requests come from, or to a multicast group, never
+// to another. A burst
 // (a large key frame, a late viewer's first GOP) is spread, or it would overrun
 // the viewer's receive buffer.
 type udpSink struct {
-	ctx       context.Context
-	rtp, rtcp *net.UDPConn
-	to        []netip.AddrPort // by channel
-	pace      pacer
+	ctx  context.Context
+	from []*net.UDPConn   // by channel
+	to   []netip.AddrPort // by channel
+	pace pacer
 }
 
 func newUDPSink(ctx context.Context, socks *udpPair, host net.Addr, ports [][2]int) (*udpSink, error) {
@@ -42,8 +43,9 @@ func newUDPSink(ctx context.Context, socks *udpPair, host net.Addr, ports [][2]i
 		return nil, errors.New("no address to send UDP to")
 	}
 	ip := peer.AddrPort().Addr().Unmap()
-	u := &udpSink{ctx: ctx, rtp: socks.rtp, rtcp: socks.rtcp}
+	u := &udpSink{ctx: ctx}
 	for _, pair := range ports {
+		u.from = append(u.from, socks.rtp, socks.rtcp)
 		for _, p := range pair {
 			u.to = append(u.to, netip.AddrPortFrom(ip, uint16(p)))
 		}
@@ -57,12 +59,8 @@ func (u *udpSink) send(b []byte) error {
 		if err := u.pace.wait(u.ctx, n); err != nil {
 			return err
 		}
-		sock := u.rtp
-		if channel&1 == 1 {
-			sock = u.rtcp
-		}
 		// Any other error is of this moment (no route, no buffer): UDP loses packets.
-		if _, err := sock.WriteToUDPAddrPort(b[frameHeader:frameHeader+n], u.to[channel]); errors.Is(err, net.ErrClosed) {
+		if _, err := u.from[channel].WriteToUDPAddrPort(b[frameHeader:frameHeader+n], u.to[channel]); errors.Is(err, net.ErrClosed) {
 			return err
 		}
 		b = b[frameHeader+n:]

@@ -1,7 +1,10 @@
 package rtsp
 
 import (
+	"context"
 	"errors"
+	"fmt"
+	"net"
 	"strconv"
 	"strings"
 
@@ -129,16 +132,20 @@ func (s *Server) choose(c *conn, req *base.Request) *transport {
 	return nil
 }
 
-// forGortsplib says a transport in the words of what gortsplib shall keep: the
-// session of a viewer over UDP ends when it has been silent for long, all others
-// with their connection. What it never sees: SRTP, multicast and transports that
-// are refused; those get their 461 once the client has shown who it is.
-func (t *transport) forGortsplib() base.HeaderValue {
+// forGortsplib says a transport in the words of what gortsplib shall keep: plain
+// sessions over UDP and multicast end when they have been silent for long, all
+// others with their connection, which has also given them their keys. What it
+// never sees: SRTP, multicast and transports that are refused; those get their 461
+// once the client has shown who it is.
+func (s *Server) forGortsplib(t *transport) base.HeaderValue {
 	switch {
-	case t == nil || t.by == overTCP && t.channels == "":
+	case t == nil || t.by == overTCP && t.channels == "" || t.by != overTCP && t.srtp:
 		return base.HeaderValue{"RTP/AVP/TCP;unicast"}
 	case t.by == overTCP:
 		return base.HeaderValue{"RTP/AVP/TCP;unicast;interleaved=" + t.channels}
+	case t.by == overMulticast: // ports that nobody can have, not twice
+		n := 1<<16 + int(s.dummies.Add(2))%(1<<29)
+		return headers.Transport{ClientPorts: &[2]int{n, n + 1}}.Marshal()
 	}
 	return headers.Transport{ClientPorts: &t.ports}.Marshal()
 }
@@ -146,6 +153,8 @@ func (t *transport) forGortsplib() base.HeaderValue {
 // answered is what a SETUP that is being answered sets up.
 type answered struct {
 	viewer *viewer
+	url    string
+	local  net.IP // that the client speaks to
 	track  int
 	how    transport
 }
@@ -161,19 +170,53 @@ func (a *answered) rewrite(res *base.Response) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	t := &v.tracks[a.track]
-	switch a.how.by {
-	case overTCP:
-		if h.InterleavedIDs == nil || h.InterleavedIDs[1] > 255 {
-			return errors.New("no interleaved channels")
-		}
-		t.channel = uint8(h.InterleavedIDs[0])
-	case overUDP:
-		t.channel, v.ports[a.track] = uint8(2*a.track), a.how.ports
+	if err := a.settle(t, &h); err != nil {
+		return err
 	}
 	t.on = true
 	h.SSRC, h.Secure = &t.ssrc, a.how.srtp
 	res.Header["Transport"] = h.Marshal()
+	if !a.how.srtp {
+		return nil
+	}
+	if a.how.by != overTCP {
+		res.Header["Session"] = base.HeaderValue{fmt.Sprintf("%s;timeout=%d", res.Header["Session"][0], int(sessionTimeout.Seconds()))}
+	}
+	return a.tellKey(res)
+}
+
+// settle notes where a track goes, and writes it into the answer.
+func (a *answered) settle(t *track, h *headers.Transport) error {
+	v := a.viewer
+	unicast, multicast := headers.TransportDeliveryUnicast, headers.TransportDeliveryMulticast
+	switch {
+	case a.how.by == overTCP:
+		if h.InterleavedIDs == nil || h.InterleavedIDs[1] > 255 {
+			return errors.New("no interleaved channels")
+		}
+		t.channel = uint8(h.InterleavedIDs[0])
+	case a.how.by == overMulticast:
+		ip, ttl := net.IP(v.group.addr.AsSlice()), uint(multicastTTL)
+		*h = headers.Transport{Delivery: &multicast, Destination: &ip, Ports: &v.group.ports[a.track], TTL: &ttl}
+		if !v.group.source.Equal(a.local) {
+			h.Source = &v.group.source
+		}
+	case a.how.srtp:
+		server := v.srv.doors.sealed.ports()
+		*h = headers.Transport{Delivery: &unicast, ClientPorts: &a.how.ports, ServerPorts: &server}
+		fallthrough
+	default:
+		t.channel, v.ports[a.track] = uint8(2*a.track), a.how.ports
+	}
 	return nil
+}
+
+// tellKey puts the key of the track into the answer (RFC 4567, 5).
+func (a *answered) tellKey(res *base.Response) (err error) {
+	v := a.viewer
+	k := headers.KeyMgmt{URL: a.url, MikeyMessage: v.sealer.message(a.track, v.tracks[a.track].ssrc)}
+	res.Header["KeyMgmt"], err = k.Marshal()
+	return err
 }
 
 // trackOf reads the number of a track from the URL of a SETUP: behind the path,
@@ -193,12 +236,39 @@ func trackOf(u *base.URL) int {
 }
 
 // sinkOn makes what a viewer's packets go to; c is the connection of its PLAY.
-func (v *viewer) sinkOn(c *conn) (sink, error) {
-	if v.way.by == overTCP && !c.tls && !v.way.srtp {
-		return newPlainSink(v.ctx, c)
+func (v *viewer) sinkOn(c *conn) (s sink, err error) {
+	switch {
+	case v.way.by == overMulticast:
+		return member{}, nil
+	case v.way.by == overUDP && v.way.srtp:
+		s, err = newUDPSink(v.ctx, v.srv.doors.sealed, c.RemoteAddr(), v.ports)
+	case v.way.by == overUDP:
+		s, err = newUDPSink(v.ctx, v.srv.doors.udp, c.RemoteAddr(), v.ports)
+	case c.tls || v.way.srtp:
+		s = &tcpSink{ctx: v.ctx, conn: c}
+	default:
+		s, err = newPlainSink(v.ctx, c)
 	}
-	if v.way.by == overTCP {
-		return &tcpSink{ctx: v.ctx, conn: c}, nil
+	return v.sealing(s), err
+}
+
+// sealing puts encryption in front of a sink, if the viewer's packets want it.
+func (v *viewer) sealing(s sink) sink {
+	if v.sealer == nil {
+		return s
 	}
-	return newUDPSink(v.ctx, v.srv.doors.udp, c.RemoteAddr(), v.ports)
+	return newSealedSink(s, v.sealer, v.tracks, &v.srv.buffers)
+}
+
+// afterAll is a sink for what goes out when its viewer has ended already.
+func afterAll(s sink) sink {
+	switch s := s.(type) {
+	case *udpSink:
+		return &udpSink{ctx: context.Background(), from: s.from, to: s.to}
+	case *sealedSink:
+		last := *s
+		last.sink = afterAll(s.sink)
+		return &last
+	}
+	return s
 }

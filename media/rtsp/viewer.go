@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/bluenviron/gortsplib/v4"
+	"github.com/pion/srtp/v3"
 	"go.uber.org/zap"
 
 	"iid2secure.nl/camagent/media"
@@ -34,12 +35,17 @@ type viewer struct {
 	session  *gortsplib.ServerSession // nil: the viewer stands for a multicast group
 	way      way                      // of all its tracks, by the first SETUP
 	tls      bool                     // its requests come over TLS
+	sealer   *sealer                  // nil: its packets are not encrypted
+	group    *group                   // by which it gets its media, nil: it gets them alone
+	stands   *group                   // that it stands for
+	silence  *time.Timer              // nil: gortsplib or the connection says when it has vanished
 	ctx      context.Context
 	cancel   context.CancelCauseFunc
 
-	mu     sync.Mutex // over SETUPs on several connections
-	tracks []track    // video, then sound if it was offered
-	ports  [][2]int   // UDP: the viewer's, by track
+	mu      sync.Mutex            // over SETUPs on several connections
+	tracks  []track               // video, then sound if it was offered
+	ports   [][2]int              // UDP: the viewer's, by track
+	reports map[int]*srtp.Context // what its client encrypts, by track
 
 	sink    sink // set by setSink, read-only afterwards
 	since   time.Time
@@ -218,17 +224,18 @@ func (v *viewer) leave() {
 
 // endSession ends the session that the viewer belongs to, if there is one.
 func (v *viewer) endSession() {
-	if v.session != nil {
+	switch {
+	case v.session != nil:
 		v.session.Close()
+	case v.stands != nil:
+		v.stands.close()
 	}
 }
 
 // goodbye tells a viewer over UDP what the end of the connection tells one over
 // TCP. It goes out although the viewer's context has ended.
 func (v *viewer) goodbye() {
-	u := *v.sink.(*udpSink)
-	u.ctx, u.pace = context.Background(), pacer{}
-	g := gather{buf: make([]byte, 0, 256), send: u.send}
+	g := gather{buf: make([]byte, 0, 256), send: afterAll(v.sink).send}
 	for i := range v.tracks {
 		if v.tracks[i].started {
 			v.tracks[i].goodbye(&g)

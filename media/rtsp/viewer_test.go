@@ -13,6 +13,7 @@ import (
 
 	"github.com/bluenviron/gortsplib/v4"
 	"github.com/bluenviron/gortsplib/v4/pkg/base"
+	"github.com/bluenviron/gortsplib/v4/pkg/description"
 	"github.com/bluenviron/gortsplib/v4/pkg/format"
 	"github.com/bluenviron/gortsplib/v4/pkg/format/rtph264"
 	"github.com/pion/rtp"
@@ -30,40 +31,46 @@ func TestM2_OwnClientGetsEveryFrame(t *testing.T) {
 			r := newRig(t, nil)
 			r.play()
 			c, desc := r.client(transport, "main")
-			var f *format.H264
-			medi := desc.FindFormat(&f)
-			dec, err := f.CreateDecoder()
-			require.NoError(t, err)
-			units := make(chan []byte, 1000)
-			c.OnPacketRTP(medi, f, func(p *rtp.Packet) {
-				nals, err := dec.Decode(p)
-				switch {
-				case err == nil:
-					var b []byte
-					for _, n := range nals {
-						if k := n[0] & 31; k == hal.NALSlice || k == hal.NALIDR {
-							b = append(b, n...)
-						}
-					}
-					units <- b
-				case !errors.Is(err, rtph264.ErrMorePacketsNeeded):
-					t.Error(err)
-				}
-			})
-			_, err = c.Play(nil)
-			require.NoError(t, err)
-			var got [][]byte
-			for len(got) < 60 {
-				select {
-				case b := <-units:
-					got = append(got, b)
-				case <-time.After(patience):
-					t.Fatal("no picture any more")
-				}
-			}
+			got := receive(t, c, desc, 60)
 			requireRun(t, r.units(), got, 60)
 		})
 	}
+}
+
+// receive plays, and returns pictures.
+func receive(t *testing.T, c *gortsplib.Client, desc *description.Session, pictures int) (got [][]byte) {
+	t.Helper()
+	var f *format.H264
+	medi := desc.FindFormat(&f)
+	dec, err := f.CreateDecoder()
+	require.NoError(t, err)
+	units := make(chan []byte, 1000)
+	c.OnPacketRTP(medi, f, func(p *rtp.Packet) {
+		nals, err := dec.Decode(p)
+		switch {
+		case err == nil:
+			var b []byte
+			for _, n := range nals {
+				if k := n[0] & 31; k == hal.NALSlice || k == hal.NALIDR {
+					b = append(b, n...)
+				}
+			}
+			units <- b
+		case !errors.Is(err, rtph264.ErrMorePacketsNeeded):
+			t.Error(err)
+		}
+	})
+	_, err = c.Play(nil)
+	require.NoError(t, err)
+	for len(got) < pictures {
+		select {
+		case b := <-units:
+			got = append(got, b)
+		case <-time.After(patience):
+			t.Fatal("no picture any more")
+		}
+	}
+	return got
 }
 
 // A late viewer begins with the newest key frame held, at once; being old, it is

@@ -1,0 +1,118 @@
+package rtsp
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/bluenviron/gortsplib/v4/pkg/base"
+	"github.com/bluenviron/gortsplib/v4/pkg/headers"
+	"github.com/pion/srtp/v3"
+)
+
+var errSilent = errors.New("nothing was heard of the viewer for long")
+
+// watch ends a viewer that neither its connection nor gortsplib would miss: one
+// whose media do not go over its connection, and of whose packets gortsplib knows
+// nothing. It is called before the viewer plays.
+func (v *viewer) watch() {
+	if !v.way.srtp || v.way.by == overTCP {
+		return
+	}
+	v.silence = time.AfterFunc(v.srv.silence, func() {
+		v.cancel(errSilent)
+		v.endSession()
+	})
+	if v.way.by != overUDP {
+		return
+	}
+	v.srv.mu.Lock()
+	defer v.srv.mu.Unlock()
+	for _, from := range v.reportsFrom() {
+		v.srv.reporters[from] = v
+	}
+}
+
+// alive is said at each request and each report of a viewer.
+func (v *viewer) alive() {
+	if v.silence != nil {
+		v.silence.Reset(v.srv.silence)
+	}
+}
+
+// unwatch is said when it has ended; Server.mu is held.
+func (v *viewer) unwatch() {
+	if v.silence == nil {
+		return
+	}
+	v.silence.Stop()
+	for _, from := range v.reportsFrom() {
+		if v.srv.reporters[from] == v {
+			delete(v.srv.reporters, from)
+		}
+	}
+}
+
+// reportsFrom are the addresses that a viewer's reports come from.
+func (v *viewer) reportsFrom() (list []netip.AddrPort) {
+	ip := v.address.(*net.TCPAddr).AddrPort().Addr().Unmap()
+	for i := range v.tracks {
+		if v.tracks[i].on {
+			list = append(list, netip.AddrPortFrom(ip, uint16(v.ports[i][1])))
+		}
+	}
+	return list
+}
+
+// learn notes the key by which a client encrypts its reports on a track, if it
+// tells one (RFC 4567, 5).
+func (v *viewer) learn(req *base.Request, track int) {
+	var k headers.KeyMgmt
+	if !v.way.srtp || v.way.by != overUDP || k.Unmarshal(req.Header["KeyMgmt"]) != nil {
+		return
+	}
+	c, err := newContext(keyOf(k.MikeyMessage), srtp.SRTCPReplayProtection(64))
+	if err != nil {
+		return
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.reports == nil {
+		v.reports = map[int]*srtp.Context{}
+	}
+	v.reports[track] = c
+}
+
+// hearReports reads what viewers over SRTP report until the socket is closed. All
+// that it is good for is that the viewer is still there.
+func (s *Server) hearReports(sock *net.UDPConn) {
+	b := make([]byte, maxPayload)
+	for {
+		n, from, err := sock.ReadFromUDPAddrPort(b)
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			continue
+		}
+		s.mu.Lock()
+		v := s.reporters[netip.AddrPortFrom(from.Addr().Unmap(), from.Port())]
+		s.mu.Unlock()
+		if v != nil && v.isReport(b[:n]) {
+			v.alive()
+		}
+	}
+}
+
+// isReport tells a packet that the viewer's client has encrypted from any other.
+func (v *viewer) isReport(b []byte) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, c := range v.reports {
+		if _, err := c.DecryptRTCP(nil, b, nil); err == nil {
+			return true
+		}
+	}
+	return false
+}
