@@ -252,10 +252,17 @@ func TestM6_SpeakerThatIsUnpluggedInATalk(t *testing.T) {
 		if b.isOpen() {
 			t.Error("a dead speaker is kept open")
 		}
+		b.loudspeaker.mu.Lock()
+		b.broken = nil
+		played := len(b.pieces)
+		b.loudspeaker.mu.Unlock()
 		time.Sleep(b.cfg.Lease + time.Second)
 		requireFloor(t, b.Desk, "")
 		if b.opens != 2 { // for the packet that was told of the failure
 			t.Errorf("opened %d times", b.opens)
+		}
+		if n := len(b.pieces); n != played {
+			t.Errorf("%d frames of the past are played", n-played)
 		}
 	})
 }

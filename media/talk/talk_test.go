@@ -1,6 +1,7 @@
 package talk
 
 import (
+	"bytes"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -272,6 +273,25 @@ func TestM6_ReorderedAndDoubledPacketsAreNotHeard(t *testing.T) {
 		requireTone(t, b.tape(), 3*time.Second, 0.95) // it is played faster for a while
 		if s := b.Stats(); s.Late != uint64(len(doubled)-len(list)) || s.Lost > 0 {
 			t.Errorf("%+v", s)
+		}
+	})
+}
+
+func TestM6_LatePacketsAreNeverHeard(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, b *bench) {
+		list := speech(hal.PCMU, 3*time.Second, 160)
+		for i := range list {
+			if i%25 != 24 {
+				list[i].Payload = bytes.Repeat([]byte{0xff}, 160) // silence
+			} else {
+				list[i].at += 300 * time.Millisecond
+			}
+		}
+		say(t, b.Join("anna"), list)
+		time.Sleep(2 * time.Second)
+		if got := len(b.tape().sounding()); got > 0 || b.Stats().Late != 6 {
+			t.Errorf("%d samples of late packets are heard, %+v", got, b.Stats())
 		}
 	})
 }
