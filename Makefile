@@ -52,7 +52,7 @@ lint:
 fuzz: ## every fuzz target, FUZZ inputs each
 	@sh scripts/fuzz.sh $(or $(FUZZ),50000x)
 
-# BENCH is parts of it, by commas: load, late, churn, alloc, whole, size.
+# BENCH is parts of it, by commas: load, replay, late, churn, alloc, whole, size.
 bench: tools build $(BIN)/versitygw ## the figures of docs/performance.md, on this machine; JSON lines in .run/bench.jsonl
 	$(BUILD) -o $(BIN)/ ./scripts/bench ./scripts/bench/floor
 	$(BIN)/bench --bin $(BIN) --cache $(RUN) --out $(RUN)/bench.jsonl --only '$(BENCH)'

@@ -2,15 +2,7 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"time"
-)
-
-// window is how long one server is measured at a time, after settle.
-const (
-	window = 15 * time.Second
-	settle = 2 * time.Second
 )
 
 // load is one number of viewers. The two servers are measured in turn, so that
@@ -32,22 +24,6 @@ func loads() []load {
 	}
 }
 
-// sample is one window of one server.
-type sample struct {
-	crowdResult
-	cpu           time.Duration
-	wall          time.Duration
-	resident, top float64 // MB
-}
-
-// perMinute is server CPU in seconds.
-func (s *sample) perMinute() float64 { return s.cpu.Seconds() / s.wall.Minutes() }
-
-// perFrame is server CPU per viewer and frame in µs.
-func (s *sample) perFrame(viewers int) float64 {
-	return float64(s.cpu.Microseconds()) / (s.wall.Seconds() * filmFPS * float64(viewers))
-}
-
 // underLoad measures all loads.
 func (b *bench) underLoad(ctx context.Context) ([]figure, error) {
 	ours, theirs, err := b.servers(ctx)
@@ -55,85 +31,56 @@ func (b *bench) underLoad(ctx context.Context) ([]figure, error) {
 		return nil, err
 	}
 	var figures []figure
+	var others []float64
 	for _, l := range loads() {
 		var a, c []sample
 		for range l.rounds {
-			for _, s := range []struct {
-				server
-				to *[]sample
-			}{{ours, &a}, {theirs, &c}} {
-				one, err := b.window(ctx, s.server, l.viewers)
-				if err != nil {
-					return figures, fmt.Errorf("%d viewers: %w", l.viewers, err)
-				}
-				*s.to = append(*s.to, one)
+			if err := b.round(ctx, l.viewers, ours, &a, theirs, &c); err != nil {
+				return figures, fmt.Errorf("%d viewers: %w", l.viewers, err)
 			}
+		}
+		for _, s := range append(a, c...) {
+			others = append(others, s.others)
 		}
 		figures = append(figures, l.figures(a, c)...)
 	}
-	return figures, nil
+	return append(figures, told("share of the machine that other programs had meanwhile", median(others), "%")), nil
 }
 
-// window starts a server, lets viewers in and measures it.
-func (b *bench) window(ctx context.Context, s server, viewers int) (one sample, err error) {
-	url, pid, err := s.start(ctx)
+// round is a window of each.
+func (b *bench) round(ctx context.Context, viewers int, ours server, a *[]sample, theirs server, c *[]sample) error {
+	x, err := b.window(ctx, ours, viewers)
 	if err != nil {
-		return one, err
+		return fmt.Errorf("camagent: %w", err)
 	}
-	defer func() { err = errors.Join(err, s.stop()) }()
-	crowd, err := startRole(ctx, "crowd", fmt.Sprint(viewers), url, b.film)
+	y, err := b.window(ctx, theirs, viewers)
 	if err != nil {
-		return one, err
+		return fmt.Errorf("the Go floor: %w", err)
 	}
-	defer func() { err = errors.Join(err, crowd.end()) }()
-	if err := crowd.expect("ready"); err != nil {
-		return one, err
-	}
-	if err := sleep(ctx, settle); err != nil {
-		return one, err
-	}
-	if err := crowd.tell("count"); err != nil {
-		return one, err
-	}
-	if err := crowd.expect("counting"); err != nil {
-		return one, err
-	}
-	return one, one.measure(ctx, pid, window, func() (res crowdResult, err error) {
-		if err := crowd.tell("result"); err != nil {
-			return res, err
-		}
-		return res, crowd.answer(&res)
-	})
-}
-
-// measure looks at a process for a time, and then at what its viewers have got.
-func (s *sample) measure(ctx context.Context, pid int, span time.Duration, got func() (crowdResult, error)) error {
-	before, err := cpuTime(pid)
-	if err != nil {
-		return err
-	}
-	began := time.Now()
-	if err := sleep(ctx, span); err != nil {
-		return err
-	}
-	after, err := cpuTime(pid)
-	if err != nil {
-		return err
-	}
-	s.cpu, s.wall = after-before, time.Since(began)
-	if s.crowdResult, err = got(); err != nil {
-		return err
-	}
-	if s.resident, err = statusMB(pid, "VmRSS"); err != nil {
-		return err
-	}
-	if s.top, err = statusMB(pid, "VmHWM"); err != nil {
-		return err
-	}
-	if want := int(s.wall.Seconds()*filmFPS) - 2; s.Fewest+s.Lost < want {
-		return fmt.Errorf("a viewer got %d frames in %v, want %d at least", s.Fewest, s.wall.Round(time.Millisecond), want)
-	}
+	*a, *c = append(*a, x), append(*c, y)
 	return nil
+}
+
+// replay is one window of the other way to play a film: the board itself reads
+// the file. Latency is from when a picture was due then, the timer that lets it
+// out included.
+func (b *bench) replay(ctx context.Context) ([]figure, error) {
+	const viewers = 10
+	if err := b.useFilm(ctx); err != nil {
+		return nil, err
+	}
+	b.stack.Configure(map[string]any{"board": "pipe", "pipe": map[string]any{"sources": []any{map[string]any{"stream": "main", "path": b.film}}}})
+	s, err := b.window(ctx, &camagent{b.stack, b.url}, viewers)
+	if err != nil {
+		return nil, err
+	}
+	at := fmt.Sprintf(", file replayed by the board, %d viewers", viewers)
+	return []figure{
+		told("server CPU a viewer and frame"+at, s.perFrame(viewers), "µs"),
+		atMost("frames lost"+at, float64(s.Lost+s.Gaps), "", 0),
+		told("due time to viewer's socket, p50"+at, s.P50, "ms"),
+		told("due time to viewer's socket, p99"+at, s.P99, "ms"),
+	}, nil
 }
 
 // figures of one load: ours, by medians, against the floor.
@@ -168,15 +115,5 @@ func (l *load) figures(ours, floor []sample) []figure {
 		both("RTP packets a frame", "", 0, 0, func(s *sample) float64 { return float64(s.Packets) / float64(max(s.Frames, 1)) }),
 		both("resident memory", "MB", l.memory, 0, func(s *sample) float64 { return s.resident }),
 		both("its peak", "MB", 0, 0, func(s *sample) float64 { return s.top }),
-	}
-}
-
-// sleep waits, or until ctx ends.
-func sleep(ctx context.Context, d time.Duration) error {
-	select {
-	case <-time.After(d):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 }

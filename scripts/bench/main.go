@@ -56,6 +56,7 @@ func inRole(ctx context.Context, args []string) int {
 func parts() []part {
 	return []part{
 		{"load", (*bench).underLoad},
+		{"replay", (*bench).replay},
 		{"late", (*bench).late},
 		{"churn", (*bench).churn},
 		{"alloc", (*bench).inProcess},

@@ -88,7 +88,7 @@ func (b *bench) one(ctx context.Context, s server, f *film) (one sample, err err
 		return one, err
 	}
 	c.restart()
-	return one, one.measure(ctx, pid, wholeTime, func() (crowdResult, error) { return c.result(f.length()) })
+	return one, one.measure(ctx, wholeTime, []int{pid}, func() (crowdResult, error) { return c.result(f.length()) })
 }
 
 // startTimes starts the camera anew and waits as a viewer that asks all the time.
