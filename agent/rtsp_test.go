@@ -121,6 +121,18 @@ func (v *liveViewer) plays(t *testing.T) {
 	require.Eventually(t, func() bool { return v.packets.Load() > before }, awaitLive, 10*time.Millisecond)
 }
 
+// end tells when the viewer ended.
+func (v *liveViewer) end(t *testing.T) time.Time {
+	t.Helper()
+	select {
+	case at := <-v.ended:
+		return at
+	case <-time.After(awaitLive):
+		t.Fatal("the viewer goes on")
+		return time.Time{}
+	}
+}
+
 func TestS3_MembershipThatExpiresEndsItsViewersAlone(t *testing.T) {
 	t.Parallel()
 	cfg := testConfig(t)
@@ -150,7 +162,7 @@ func TestS3_MembershipThatExpiresEndsItsViewersAlone(t *testing.T) {
 	require.Equal(t, []string{"guest"}, who(guest), "a guest is told who else watches")
 	require.True(t, a.mayTalk(guest.ID))
 
-	ended := <-theirs.ended
+	ended := theirs.end(t)
 	require.False(t, ended.Before(expires), "ended %v before the membership", expires.Sub(ended))
 	require.Less(t, ended.Sub(expires), time.Second)
 	require.False(t, a.mayTalk(guest.ID))
@@ -177,11 +189,7 @@ func TestS3_UnbindingEndsViewersAndCertificate(t *testing.T) {
 	require.NoError(t, handshake(live, live.Certificate))
 
 	require.NoError(t, a.binding.Unbind())
-	select {
-	case <-v.ended:
-	case <-time.After(awaitLive):
-		t.Fatal("the viewer goes on")
-	}
+	v.end(t)
 	_, err = a.liveCertificate(&tls.ClientHelloInfo{})
 	require.ErrorIs(t, err, errNotBound)
 	require.Eventually(t, func() bool { return a.server.Load() == nil }, awaitLive, 10*time.Millisecond)
