@@ -161,6 +161,11 @@ func (a *Agent) liveStatus(member string) command.LiveStatus {
 		names[m.ID] = m.Name
 	}
 	all := a.binding.Permitted(member, cloud.Admin)
+	if a.desk != nil {
+		if who, ok := a.desk.Talking(); ok && (all || who == member) {
+			out.Talking = names[who]
+		}
+	}
 	for _, v := range s.Sessions() {
 		if (all || v.User == member) && len(out.Sessions) < command.MaxLiveSessions {
 			out.Sessions = append(out.Sessions, command.LiveSession{

@@ -161,6 +161,14 @@ func TestS3_MembershipThatExpiresEndsItsViewersAlone(t *testing.T) {
 	require.Equal(t, []string{"Ann", "guest"}, who(ann))
 	require.Equal(t, []string{"guest"}, who(guest), "a guest is told who else watches")
 	require.True(t, a.mayTalk(guest.ID))
+	talker := a.desk.Join(guest.ID)
+	defer talker.Close()
+	require.NoError(t, talker.Packet(talk.Packet{Codec: hal.PCMU, Sequence: 1, Payload: make([]byte, 160)}))
+	for _, m := range []member{ann, guest} {
+		st, err := a.statusGet(t.Context(), m.ID, command.None{})
+		require.NoError(t, err)
+		require.Equal(t, "guest", st.Live.Talking)
+	}
 
 	ended := theirs.end(t)
 	require.False(t, ended.Before(expires), "ended %v before the membership", expires.Sub(ended))

@@ -73,8 +73,10 @@ type LiveStatus struct {
 	Blocked      uint64 `json:"blocked"`       // connections from addresses that had guessed too often
 	Handshakes   uint64 `json:"handshakes"`    // of TLS that failed
 	Malformed    uint64 `json:"malformed"`     // connections ended for what came over them
-	// Sessions are those who watch, the longest first, MaxLiveSessions at most: to
-	// the owner all, to other members their own.
+	// Talking is the name of the member who talks; Sessions are those who watch, the
+	// longest first, MaxLiveSessions at most: admins are told of all, other members
+	// of themselves.
+	Talking  string        `json:"talking,omitempty"`
 	Sessions []LiveSession `json:"sessions"`
 }
 

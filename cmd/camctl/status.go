@@ -103,6 +103,9 @@ func writeLiveStatus(w io.Writer, l command.LiveStatus) {
 		}
 		fmt.Fprintln(w)
 	}
+	if l.Talking != "" {
+		fmt.Fprintf(w, "talks\t%s\n", l.Talking)
+	}
 }
 
 // capabilitiesText lists what the camera can do, and how if it is not by its hardware.

@@ -71,7 +71,7 @@ func TestM1_StatusTellsWhatTheCameraCanDoAndHow(t *testing.T) {
 		Capabilities: []hal.Capability{{Name: "keyframe", By: "restart"}, {Name: "leds"}},
 		Streams: []command.StreamStatus{{Name: "main", Running: true, Config: hal.VideoConfig{Width: 640, Height: 360, FPS: 25, GOP: 50, Bitrate: 500_000},
 			StreamStats: hal.StreamStats{Frames: 70, Lost: 3, Opens: 2, Failures: 1}}},
-		Live: command.LiveStatus{Viewers: 2, Connections: 3, Frames: 50, Bytes: 2_000_000, Skips: 1, WrongAnswers: 4, Handshakes: 2, Sessions: []command.LiveSession{
+		Live: command.LiveStatus{Viewers: 2, Connections: 3, Frames: 50, Bytes: 2_000_000, Skips: 1, WrongAnswers: 4, Handshakes: 2, Talking: "Bob", Sessions: []command.LiveSession{
 			{Member: "Ann", Address: "10.0.0.5:50000", Stream: "main", Transport: "srtp", Since: "2026-01-01T00:00:00Z", Frames: 50, Skips: 1}}},
 		Conditions: []command.Condition{{Code: "stream.main", Message: "device gone", Since: "2026-01-01T00:00:00Z"}}}
 	require.NoError(t, c.show(st, func(w io.Writer) { writeStatus(w, st) }))
@@ -84,6 +84,7 @@ func TestM1_StatusTellsWhatTheCameraCanDoAndHow(t *testing.T) {
 		"            refused: 0 over the limit, 4 wrong passwords, 0 for too many of those\n",
 		"            ended: 2 without a TLS handshake, 0 for what came over them\n",
 		"viewer      Ann from 10.0.0.5:50000: main over srtp since 2026-01-01T00:00:00Z, 50 frames, too slow 1×\n",
+		"talks       Bob\n",
 		"problem     stream.main: device gone (since 2026-01-01T00:00:00Z)\n",
 	} {
 		require.Contains(t, out.String(), line)
