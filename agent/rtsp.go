@@ -160,15 +160,23 @@ func (a *Agent) liveStatus(member string) command.LiveStatus {
 	for _, m := range a.binding.Members() {
 		names[m.ID] = m.Name
 	}
-	all := a.binding.Permitted(member, cloud.Admin)
+	admin := a.binding.Permitted(member, cloud.Admin)
+	tells := func(user string) bool { return admin || user == member }
 	if a.desk != nil {
-		if who, ok := a.desk.Talking(); ok && (all || who == member) {
+		if who, ok := a.desk.Talking(); ok && tells(who) {
 			out.Talking = names[who]
 		}
 	}
-	for _, v := range s.Sessions() {
-		if (all || v.User == member) && len(out.Sessions) < command.MaxLiveSessions {
-			out.Sessions = append(out.Sessions, command.LiveSession{
+	out.Sessions = liveSessions(s.Sessions(), names, tells)
+	return out
+}
+
+// liveSessions lists those of the users that tells allows.
+func liveSessions(list []rtsp.Session, names map[string]string, tells func(user string) bool) []command.LiveSession {
+	out := []command.LiveSession{}
+	for _, v := range list {
+		if tells(v.User) && len(out) < command.MaxLiveSessions {
+			out = append(out, command.LiveSession{
 				Member: names[v.User], Address: v.Address, Stream: v.Stream, Transport: v.Transport,
 				Since: v.Since.UTC().Format(time.RFC3339), Frames: v.Frames, Skips: v.Skips})
 		}

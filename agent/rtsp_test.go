@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"net"
 	"net/url"
 	"path/filepath"
@@ -29,6 +30,7 @@ import (
 	"iid2secure.nl/camagent/config"
 	"iid2secure.nl/camagent/hal"
 	"iid2secure.nl/camagent/hal/sim"
+	"iid2secure.nl/camagent/media/rtsp"
 	"iid2secure.nl/camagent/media/talk"
 )
 
@@ -302,6 +304,23 @@ func TestR4_PortThatIsTakenIsToldAndTriedAgain(t *testing.T) {
 	require.Eventually(t, func() bool { return !told() }, awaitLive, 10*time.Millisecond)
 	_, err = viewLive(t, a, ann)
 	require.NoError(t, err)
+}
+
+func TestR6_ListOfSessionsIsBounded(t *testing.T) {
+	t.Parallel()
+	var list []rtsp.Session
+	for i := range 100 {
+		list = append(list, rtsp.Session{User: []string{"a", "b"}[i%2], Address: strings.Repeat("f", 60), Stream: "main", Transport: "srtp/multicast"})
+	}
+	names := map[string]string{"a": strings.Repeat("A", 64), "b": "Bob"}
+	got := liveSessions(list, names, func(string) bool { return true })
+	require.Len(t, got, command.MaxLiveSessions)
+	b, err := json.Marshal(got)
+	require.NoError(t, err)
+	require.Less(t, len(b), 16<<10, "it must fit a message beside the rest")
+	got = liveSessions(list[:10], names, func(user string) bool { return user == "b" })
+	require.Len(t, got, 5)
+	require.Equal(t, "Bob", got[0].Member)
 }
 
 func TestM2_MulticastGroupIsTheCamerasOwn(t *testing.T) {
