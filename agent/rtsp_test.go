@@ -138,7 +138,7 @@ func (v *liveViewer) end(t *testing.T) time.Time {
 func TestS3_MembershipThatExpiresEndsItsViewersAlone(t *testing.T) {
 	t.Parallel()
 	cfg := testConfig(t)
-	expires := time.Unix(time.Now().Unix()+4, 0)
+	expires := time.Unix(time.Now().Unix()+10, 0)
 	ann := newMember(t, "Ann", 0, cloud.Admin)
 	guest := newMember(t, "guest", expires.Unix(), cloud.Live, cloud.Talk)
 	boundTo(t, cfg, ann, guest)

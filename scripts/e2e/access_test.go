@@ -304,7 +304,7 @@ func TestS3_ViewingEndsWithTheMembershipAndNobodyElseNotices(t *testing.T) {
 	if err := s.Camera.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	expires := time.Now().Add(20 * time.Second).Truncate(time.Second)
+	expires := time.Now().Add(25 * time.Second).Truncate(time.Second)
 	user, password := guestOf(t, s, expires)
 	if err := s.StartCamera(); err != nil {
 		t.Fatal(err)
@@ -322,9 +322,9 @@ func TestS3_ViewingEndsWithTheMembershipAndNobodyElseNotices(t *testing.T) {
 	defer cancel()
 	guest, owner := watch(ctx, u.String(), "tcp"), watch(ctx, live.URLs["main"], "tcp")
 	defer owner.cancel()
-	eventually(t, 15*time.Second, "both watch", func() bool { return len(status(t, s).Live.Sessions) == 2 })
+	eventually(t, 20*time.Second, "both watch", func() bool { return len(status(t, s).Live.Sessions) == 2 })
 	<-guest.done
-	if late := time.Since(expires); late < 0 || late > 3*time.Second {
+	if late := time.Since(expires); late < 0 || late > 5*time.Second {
 		t.Errorf("the guest's stream ended %s after the membership", late)
 	}
 	if len(guest.list) < 25 {
