@@ -34,6 +34,11 @@ type framer struct {
 	length int    // Content-Length; -1: not yet
 
 	open [256]bool // channels that the client may send on
+
+	ear     func([]byte) // gets the frames of one of them; nil: nobody listens
+	earOn   uint8
+	hearing bool   // this frame is for the ear
+	heard   []byte // of it
 }
 
 type framing uint8
@@ -64,12 +69,18 @@ func (f *framer) answered() { f.spent = 0 }
 
 // listen says which channels have been set up.
 func (f *framer) listen(tracks []track) {
-	f.open = [256]bool{}
+	f.open, f.ear = [256]bool{}, nil
 	for i := range tracks {
 		if t := &tracks[i]; t.on {
 			f.open[t.channel], f.open[t.channel+1] = true, true
 		}
 	}
+}
+
+// hear opens a channel for frames that ear gets; it is said after listen.
+func (f *framer) hear(channel uint8, ear func([]byte)) {
+	f.open[channel], f.open[channel+1] = true, true
+	f.ear, f.earOn = ear, channel
 }
 
 // take looks at the next bytes; after an error they must go nowhere.
@@ -95,8 +106,12 @@ func (f *framer) step(b []byte) (n int, err error) {
 		return f.header(b)
 	}
 	n = min(f.left, len(b))
+	if f.hearing {
+		f.heard = append(f.heard, b[:n]...)
+	}
 	if f.left -= n; f.left == 0 {
 		f.state = atBoundary
+		f.deliver()
 	}
 	return n, nil
 }
@@ -134,10 +149,19 @@ func (f *framer) frame(next byte) (int, error) {
 		return 0, errNoTrack
 	}
 	f.state = inSkipped
+	f.hearing = f.ear != nil && f.head[1] == f.earOn && f.left <= maxTalk
 	if f.left == 0 {
-		f.state = atBoundary
+		f.state, f.hearing = atBoundary, false
 	}
 	return 1, nil
+}
+
+// deliver gives a whole frame to the ear.
+func (f *framer) deliver() {
+	if f.hearing {
+		f.ear(f.heard)
+		f.heard, f.hearing = f.heard[:0], false
+	}
 }
 
 // header goes to the end of a line, or of b.

@@ -39,7 +39,7 @@ func (h *handler) OnRequest(sc *gortsplib.ServerConn, req *base.Request) {
 		c.viewer.alive()
 	}
 	if req.Method == base.Setup {
-		c.choice = h.srv.choose(c, req)
+		c.choice = h.srv.chooseFor(c, req)
 		req.Header["Transport"] = h.srv.forGortsplib(c.choice)
 	}
 }
@@ -48,7 +48,11 @@ func (h *handler) OnRequest(sc *gortsplib.ServerConn, req *base.Request) {
 func (h *handler) OnResponse(sc *gortsplib.ServerConn, res *base.Response) {
 	c := connOf(sc)
 	if c.setup != nil && res.StatusCode == base.StatusOK {
-		if err := c.setup.rewrite(res); err != nil {
+		answer := c.setup.rewrite
+		if c.setup.track == talkTrack {
+			answer = c.setup.openTalk
+		}
+		if err := answer(res); err != nil {
 			h.srv.complain("cannot answer an RTSP SETUP", err)
 			res.StatusCode, res.StatusMessage = base.StatusInternalServerError, ""
 		}
@@ -67,6 +71,10 @@ func (h *handler) OnDescribe(ctx *gortsplib.ServerHandlerOnDescribeCtx) (*base.R
 	if res != nil {
 		return res, nil, err
 	}
+	back, res := h.srv.requires(ctx.Request, user)
+	if res != nil {
+		return res, nil, nil
+	}
 	stream := h.find(ctx.Path)
 	if stream == nil {
 		return status(base.StatusNotFound), nil, nil
@@ -79,6 +87,9 @@ func (h *handler) OnDescribe(ctx *gortsplib.ServerHandlerOnDescribeCtx) (*base.R
 	if err != nil {
 		h.srv.complain("cannot describe an RTSP stream", err)
 		return status(base.StatusServiceUnavailable), nil, nil
+	}
+	if back {
+		body = append(body, talkSDP...)
 	}
 	return &base.Response{StatusCode: base.StatusOK, Body: body}, nil, nil
 }
@@ -109,7 +120,14 @@ func (h *handler) OnSetup(ctx *gortsplib.ServerHandlerOnSetupCtx) (*base.Respons
 	if res != nil {
 		return res, nil, err
 	}
-	if c.choice == nil {
+	talks := h.srv.wantsTalk(ctx.Request)
+	if _, res = h.srv.requires(ctx.Request, user); res != nil {
+		return res, nil, nil
+	}
+	switch {
+	case talks && !h.srv.mayTalk(user):
+		return status(base.StatusForbidden), nil, nil
+	case c.choice == nil:
 		return status(base.StatusUnsupportedTransport), nil, nil
 	}
 	v, _ := ctx.Session.UserData().(*viewer)
@@ -125,11 +143,13 @@ func (h *handler) OnSetup(ctx *gortsplib.ServerHandlerOnSetupCtx) (*base.Respons
 		return status(base.StatusForbidden), nil, nil
 	case v.way != c.choice.way:
 		return status(base.StatusUnsupportedTransport), nil, nil
-	case track < 0 || track >= len(v.tracks):
+	case (track < 0 || track >= len(v.tracks)) && !talks:
 		return status(base.StatusNotFound), nil, nil
 	}
-	c.setup = &answered{viewer: v, url: ctx.Request.URL.String(), local: c.LocalAddr().(*net.TCPAddr).IP, track: track, how: *c.choice}
-	v.learn(ctx.Request, track)
+	c.setup = &answered{viewer: v, peer: c.RemoteAddr().(*net.TCPAddr), url: ctx.Request.URL.String(), local: c.LocalAddr().(*net.TCPAddr).IP, track: track, how: *c.choice}
+	if !talks {
+		v.learn(ctx.Request, track)
+	}
 	return status(base.StatusOK), v.offer.signal, nil
 }
 
@@ -170,6 +190,9 @@ func (h *handler) OnPlay(ctx *gortsplib.ServerHandlerOnPlayCtx) (*base.Response,
 	if res != nil {
 		return res, err
 	}
+	if _, res := h.srv.requires(ctx.Request, user); res != nil {
+		return res, nil
+	}
 	v, _ := ctx.Session.UserData().(*viewer)
 	if v == nil || v.user != user || v.tls != c.tls {
 		return status(base.StatusForbidden), nil
@@ -185,6 +208,7 @@ func (h *handler) OnPlay(ctx *gortsplib.ServerHandlerOnPlayCtx) (*base.Response,
 	if v.way.by == overTCP {
 		c.in.listen(v.tracks)
 	}
+	v.beginTalk(c)
 	c.viewer = v
 	c.mayIdle(true)
 	c.afterNextWrite(func() {
@@ -210,6 +234,7 @@ func (h *handler) OnSessionClose(ctx *gortsplib.ServerHandlerOnSessionCloseCtx) 
 		cause = errTornDown
 	}
 	v.cancel(cause)
+	v.endTalk(!errors.Is(context.Cause(v.ctx), errTornDown))
 	v.left()
 	h.srv.unregister(v)
 }

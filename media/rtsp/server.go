@@ -42,6 +42,7 @@ type Server struct {
 	}
 
 	snapshots snapshots
+	ears      ears
 	nonces    *nonces
 
 	wrongLog, guessLog, fullLog, emptyLog, lagLog, acceptLog, pictureLog, handshakeLog, garbageLog slowLine
@@ -105,6 +106,7 @@ func (s *Server) Run(ctx context.Context) error {
 	s.open(g, d)
 	hearing := s.hear(d)
 	defer hearing()
+	defer s.hearTalk(d)()
 	defer s.stop(cancel)
 	if err := g.Start(); err != nil {
 		d.close()
@@ -141,7 +143,7 @@ func (s *Server) gortsplib(ctx context.Context, d *doors) *gortsplib.Server {
 	}
 	if d.udp != nil {
 		g.UDPRTPAddress, g.UDPRTCPAddress = d.udp.rtp.LocalAddr().String(), d.udp.rtcp.LocalAddr().String()
-		g.ListenPacket = d.udp.listenPacket
+		g.ListenPacket = s.listenPacket(d.udp)
 	}
 	return g
 }
@@ -250,7 +252,7 @@ func (s *Server) register(ctx context.Context, o *offer, user string, session *g
 		return nil, errFull
 	}
 	if o.users == 0 {
-		signal := &gortsplib.ServerStream{Server: s.gort, Desc: o.desc}
+		signal := &gortsplib.ServerStream{Server: s.gort, Desc: s.signalled(o)}
 		if err := signal.Initialize(); err != nil {
 			return nil, err
 		}

@@ -153,6 +153,7 @@ func (s *Server) forGortsplib(t *transport) base.HeaderValue {
 // answered is what a SETUP that is being answered sets up.
 type answered struct {
 	viewer *viewer
+	peer   *net.TCPAddr // that it sends from
 	url    string
 	local  net.IP // that the client speaks to
 	track  int
@@ -201,11 +202,13 @@ func (a *answered) settle(t *track, h *headers.Transport) error {
 		if !v.group.source.Equal(a.local) {
 			h.Source = &v.group.source
 		}
-	case a.how.srtp:
-		server := v.srv.doors.sealed.ports()
-		*h = headers.Transport{Delivery: &unicast, ClientPorts: &a.how.ports, ServerPorts: &server}
-		fallthrough
 	default:
+		pair := v.srv.doors.udp
+		if a.how.srtp {
+			pair = v.srv.doors.sealed
+		}
+		server := pair.ports()
+		*h = headers.Transport{Delivery: &unicast, ClientPorts: &a.how.ports, ServerPorts: &server}
 		t.channel, v.ports[a.track] = uint8(2*a.track), a.how.ports
 	}
 	return nil

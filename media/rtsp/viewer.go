@@ -36,6 +36,7 @@ type viewer struct {
 	way      way                      // of all its tracks, by the first SETUP
 	tls      bool                     // its requests come over TLS
 	sealer   *sealer                  // nil: its packets are not encrypted
+	talk     *talkback                // nil: it has no back channel
 	group    *group                   // by which it gets its media, nil: it gets them alone
 	stands   *group                   // that it stands for
 	silence  *time.Timer              // nil: gortsplib or the connection says when it has vanished
