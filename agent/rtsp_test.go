@@ -353,6 +353,33 @@ func TestM2_PicturesAndTalkNeedABoardThatCan(t *testing.T) {
 	require.NotNil(t, full.desk)
 }
 
+func TestM6_BackChannelIsForMembersWhoMayTalk(t *testing.T) {
+	t.Parallel()
+	cfg := testConfig(t)
+	ann, bob := newMember(t, "Ann", 0, cloud.Admin), newMember(t, "Bob", 0, cloud.Live)
+	boundTo(t, cfg, ann, bob)
+	a := running(t, cfg)
+	serving(t, a)
+	offered := func(m member) (*description.Session, error) {
+		c := &gortsplib.Client{RequestBackChannels: true}
+		u := &base.URL{Scheme: "rtsp", Host: a.server.Load().Addr().String(), Path: "/main", User: url.UserPassword(m.ID, m.Password)}
+		require.NoError(t, c.Start(u.Scheme, u.Host))
+		defer c.Close()
+		d, _, err := c.Describe(u)
+		return d, err
+	}
+	d, err := offered(ann)
+	require.NoError(t, err)
+	require.True(t, d.Medias[len(d.Medias)-1].IsBackChannel)
+	_, err = offered(bob)
+	require.ErrorContains(t, err, "551")
+	for m, may := range map[*member]bool{&ann: true, &bob: false} {
+		live, err := a.liveGet(t.Context(), m.ID, command.None{})
+		require.NoError(t, err)
+		require.Equal(t, may, live.Talk)
+	}
+}
+
 // Nobody talks to a camera that nobody owns.
 func TestM6_IntercomIsShutUnlessTheCameraIsBound(t *testing.T) {
 	t.Parallel()
