@@ -21,7 +21,14 @@ plugin() { # GStreamer element, package
 }
 plugin rtspsrc gstreamer1.0-plugins-good
 plugin h264parse gstreamer1.0-plugins-bad
+plugin srtpdec gstreamer1.0-plugins-bad
+plugin gdppay gstreamer1.0-plugins-bad
 plugin avenc_g722 gstreamer1.0-libav
+need tshark tshark
+need ip iproute2
+need nsenter util-linux
+need node nodejs
+need npm npm
 need pkg-config pkgconf
 pkg-config --exists gstreamer-rtsp-server-1.0 2>/dev/null || missing="$missing libgstrtspserver-1.0-dev"
 need qemu-arm-static qemu-user-static
@@ -29,13 +36,19 @@ need qemu-arm qemu-user # it alone takes plugins, which make bench-arm needs
 need qemu-system-arm qemu-system-arm
 need modprobe kmod
 missing=$(printf '%s\n' $missing | sort -u | tr '\n' ' ')
-[ -n "$missing" ] && [ "$missing" != " " ] || exit 0
-if [ "$(id -u)" -ne 0 ]; then
+missing=${missing# }
+if [ -n "$missing" ] && [ "$(id -u)" -ne 0 ]; then
 	echo "tests need these Debian packages: $missing" >&2
 	echo "install them:  sudo apt-get install --no-install-recommends $missing" >&2
 	exit 1
 fi
-echo "installing for the tests: $missing"
-export DEBIAN_FRONTEND=noninteractive
-apt-get update -qq
-apt-get install -y -qq --no-install-recommends $missing >/dev/null
+if [ -n "$missing" ]; then
+	echo "installing for the tests: $missing"
+	export DEBIAN_FRONTEND=noninteractive
+	apt-get update -qq
+	apt-get install -y -qq --no-install-recommends $missing >/dev/null
+fi
+# The npm packages of one viewer, by their lock file, if they are not there.
+cd "$(dirname "$0")/viewers/yellowstone"
+[ node_modules/.package-lock.json -nt package-lock.json ] ||
+	npm ci --silent --no-audit --no-fund --ignore-scripts
