@@ -35,7 +35,7 @@ type sitting struct {
 	turn  *turn
 	timer *time.Timer
 	began time.Time
-	due   time.Time // when the next frame is to be written
+	due   time.Time // when the next frame is, or was, to be written
 	in    [int64(frameTime)*rate/1e9 + stretch]int16
 }
 
@@ -67,7 +67,7 @@ func (s *sitting) play() (err error) {
 		case len(st.sound) == 0:
 			err = s.sleep(st.until, s.desk.wake)
 		default:
-			err = s.write(speaker, to, st, now)
+			err = s.write(speaker, to, st)
 		}
 		if err != nil {
 			return err
@@ -101,17 +101,21 @@ func (s *sitting) next(now time.Time) step {
 		return step{until: j.begin}
 	}
 	first := j.state == waiting
+	if earliest := now.Add(-catchUp); first {
+		s.due = now
+	} else if s.due.Before(earliest) {
+		s.due = earliest
+	}
 	j.state = playing
-	return step{sound: j.frame(now, s.in[:]), first: first}
+	return step{sound: j.frame(s.due, s.in[:]), first: first}
 }
 
 // write gives one frame to the speaker and waits until the next is due, by our
-// clock: the speaker never holds more than it needs to.
-func (s *sitting) write(speaker hal.Playback, to *converter, st step, now time.Time) error {
+// clock: the speaker never holds more than it needs to. What is late is made up
+// for at once; if the speaker ran empty meanwhile, it has that much more in hand
+// from then on.
+func (s *sitting) write(speaker hal.Playback, to *converter, st step) error {
 	u := s.turn
-	if st.first || now.Sub(s.due) > lead {
-		s.due = now
-	}
 	if st.first {
 		for range lead / frameTime {
 			if err := speaker.Write(u.ctx, to.frame(make([]int16, samples(frameTime)))); err != nil {

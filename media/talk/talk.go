@@ -79,6 +79,7 @@ const (
 	maxDelay  = 200 * time.Millisecond // the same, where the network is uneven
 	maxHeld   = 340 * time.Millisecond // with lead and frame not more than 400 ms behind
 	lead      = 40 * time.Millisecond  // of silence in front: what the speaker holds when a frame comes late
+	catchUp   = 100 * time.Millisecond // of late frames
 	quiet     = 200 * time.Millisecond // without a packet is a pause
 	slack     = 10 * time.Millisecond  // that delay and timestamps may be off
 	window    = 5 * time.Second        // in which the network is observed, and as long before
