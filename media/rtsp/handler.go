@@ -145,12 +145,14 @@ func (h *handler) OnSetup(ctx *gortsplib.ServerHandlerOnSetupCtx) (*base.Respons
 		return status(base.StatusUnsupportedTransport), nil, nil
 	case (track < 0 || track >= len(v.tracks)) && !talks:
 		return status(base.StatusNotFound), nil, nil
+	case !h.srv.claim(v, c):
+		return status(base.StatusUnsupportedTransport), nil, nil
 	}
 	c.setup = &answered{viewer: v, peer: c.RemoteAddr().(*net.TCPAddr), url: ctx.Request.URL.String(), local: c.LocalAddr().(*net.TCPAddr).IP, track: track, how: *c.choice}
 	if !talks {
 		v.learn(ctx.Request, track)
 	}
-	return status(base.StatusOK), v.offer.signal, nil
+	return status(base.StatusOK), v.signal, nil
 }
 
 func (h *handler) newViewer(c *conn, ctx *gortsplib.ServerHandlerOnSetupCtx, user string) (*viewer, *base.Response) {
@@ -204,7 +206,6 @@ func (h *handler) OnPlay(ctx *gortsplib.ServerHandlerOnPlayCtx) (*base.Response,
 		return status(base.StatusInternalServerError), err
 	}
 	v.playing = true
-	v.watch()
 	if v.way.by == overTCP {
 		c.in.listen(v.tracks)
 	}

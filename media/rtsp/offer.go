@@ -27,7 +27,7 @@ type offer struct {
 	sound    *hal.AudioFormat // nil: none
 	desc     *description.Session
 
-	// Guarded by Server.mu: gortsplib's view of it, there while sessions use it.
+	// Guarded by Server.mu: gortsplib's view of it, there while sessions share it.
 	users  int
 	signal *gortsplib.ServerStream
 }

@@ -55,6 +55,10 @@ func (s *Server) describe(ctx context.Context, c *conn, o *offer, user, query st
 // with it.
 func (s *Server) settle(ctx context.Context, c *conn, v *viewer) error {
 	v.way, v.tls = c.choice.way, c.tls
+	if err := s.signal(v); err != nil {
+		return err
+	}
+	v.watch()
 	if v.way.by == overMulticast {
 		return s.enter(ctx, v)
 	}

@@ -57,7 +57,7 @@ type Server struct {
 	strangers []*conn
 	viewers   map[*viewer]struct{}
 	groups    map[groupKey]*group
-	reporters map[netip.AddrPort]*viewer // by what their reports over SRTP come from
+	receivers map[netip.AddrPort]*viewer // over UDP, by each of their ports
 	offers    map[string]*offer          // the newest of each stream
 	work      sync.WaitGroup             // viewers' goroutines
 }
@@ -76,7 +76,7 @@ func New(cfg Config, streams []*media.Stream, cred Credentials, requestKey func(
 		fans:      make(map[string]*fan, len(streams)),
 		ready:     make(chan struct{}),
 		viewers:   map[*viewer]struct{}{},
-		reporters: map[netip.AddrPort]*viewer{},
+		receivers: map[netip.AddrPort]*viewer{},
 		offers:    map[string]*offer{},
 		guard:     newGuard(cfg.WrongAnswers, cfg.BlockTime),
 		nonces:    newNonces(),
@@ -251,14 +251,6 @@ func (s *Server) register(ctx context.Context, o *offer, user string, session *g
 		s.count.refused.Add(1)
 		return nil, errFull
 	}
-	if o.users == 0 {
-		signal := &gortsplib.ServerStream{Server: s.gort, Desc: s.signalled(o)}
-		if err := signal.Initialize(); err != nil {
-			return nil, err
-		}
-		o.signal = signal
-	}
-	o.users++
 	v := &viewer{srv: s, fan: s.fans[o.stream.Name], user: user, offer: o, session: session, tracks: o.tracks(), ports: make([][2]int, len(o.desc.Medias))}
 	v.ctx, v.cancel = context.WithCancelCause(ctx)
 	s.viewers[v] = struct{}{}
@@ -270,16 +262,49 @@ func (s *Server) unregister(v *viewer) {
 	s.mu.Lock()
 	delete(s.viewers, v)
 	s.quit(v)
+	s.release(v)
 	v.unwatch()
-	v.offer.users--
-	var last *gortsplib.ServerStream
-	if v.offer.users == 0 {
-		last, v.offer.signal = v.offer.signal, nil
-	}
+	last := s.unsignal(v)
 	s.mu.Unlock()
 	if last != nil {
 		last.Close()
 	}
+}
+
+// signal gives a viewer gortsplib's view of its stream. Sessions that gortsplib
+// takes for UDP have one each, since it looks at others of a stream without their
+// lock; all others share that of the offer.
+func (s *Server) signal(v *viewer) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o := v.offer
+	if !v.way.keptAsUDP() && o.users > 0 {
+		o.users++
+		v.signal = o.signal
+		return nil
+	}
+	v.signal = &gortsplib.ServerStream{Server: s.gort, Desc: s.signalled(o)}
+	if err := v.signal.Initialize(); err != nil {
+		v.signal = nil
+		return err
+	}
+	if !v.way.keptAsUDP() {
+		o.users, o.signal = 1, v.signal
+	}
+	return nil
+}
+
+// unsignal returns what nobody uses any more; Server.mu is held.
+func (s *Server) unsignal(v *viewer) *gortsplib.ServerStream {
+	o := v.offer
+	if v.signal == nil || v.signal != o.signal {
+		return v.signal
+	}
+	if o.users--; o.users > 0 {
+		return nil
+	}
+	o.signal = nil
+	return v.signal
 }
 
 // start runs a viewer, unless it or the server has ended in the meantime.

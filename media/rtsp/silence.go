@@ -15,7 +15,7 @@ var errSilent = errors.New("nothing was heard of the viewer for long")
 
 // watch ends a viewer that neither its connection nor gortsplib would miss: one
 // whose media do not go over its connection, and of whose packets gortsplib knows
-// nothing. It is called before the viewer plays.
+// nothing.
 func (v *viewer) watch() {
 	if !v.way.srtp || v.way.by == overTCP {
 		return
@@ -24,14 +24,6 @@ func (v *viewer) watch() {
 		v.cancel(errSilent)
 		v.endSession()
 	})
-	if v.way.by != overUDP {
-		return
-	}
-	v.srv.mu.Lock()
-	defer v.srv.mu.Unlock()
-	for _, from := range v.reportsFrom() {
-		v.srv.reporters[from] = v
-	}
 }
 
 // alive is said at each request and each report of a viewer.
@@ -41,28 +33,11 @@ func (v *viewer) alive() {
 	}
 }
 
-// unwatch is said when it has ended; Server.mu is held.
+// unwatch is said when it has ended.
 func (v *viewer) unwatch() {
-	if v.silence == nil {
-		return
+	if v.silence != nil {
+		v.silence.Stop()
 	}
-	v.silence.Stop()
-	for _, from := range v.reportsFrom() {
-		if v.srv.reporters[from] == v {
-			delete(v.srv.reporters, from)
-		}
-	}
-}
-
-// reportsFrom are the addresses that a viewer's reports come from.
-func (v *viewer) reportsFrom() (list []netip.AddrPort) {
-	ip := v.address.(*net.TCPAddr).AddrPort().Addr().Unmap()
-	for i := range v.tracks {
-		if v.tracks[i].on {
-			list = append(list, netip.AddrPortFrom(ip, uint16(v.ports[i][1])))
-		}
-	}
-	return list
 }
 
 // learn notes the key by which a client encrypts its reports on a track, if it
@@ -97,7 +72,7 @@ func (s *Server) hearReports(sock *net.UDPConn) {
 			continue
 		}
 		s.mu.Lock()
-		v := s.reporters[netip.AddrPortFrom(from.Addr().Unmap(), from.Port())]
+		v := s.receivers[netip.AddrPortFrom(from.Addr().Unmap(), from.Port())]
 		s.mu.Unlock()
 		if v != nil && v.isReport(b[:n]) {
 			v.alive()

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
+	"net/netip"
 	"strconv"
 	"strings"
 
@@ -28,6 +30,9 @@ type way struct {
 	by   delivery
 	srtp bool // profile SAVP: packets are encrypted (RFC 3711)
 }
+
+// keptAsUDP tells that gortsplib takes the session for one over UDP.
+func (w way) keptAsUDP() bool { return w.by != overTCP && !w.srtp }
 
 func (w way) String() string {
 	if w.srtp {
@@ -139,15 +144,42 @@ func (s *Server) choose(c *conn, req *base.Request) *transport {
 // once the client has shown who it is.
 func (s *Server) forGortsplib(t *transport) base.HeaderValue {
 	switch {
-	case t == nil || t.by == overTCP && t.channels == "" || t.by != overTCP && t.srtp:
-		return base.HeaderValue{"RTP/AVP/TCP;unicast"}
-	case t.by == overTCP:
+	case t != nil && t.by == overTCP && t.channels != "":
 		return base.HeaderValue{"RTP/AVP/TCP;unicast;interleaved=" + t.channels}
+	case t == nil || !t.keptAsUDP():
+		return base.HeaderValue{"RTP/AVP/TCP;unicast"}
 	case t.by == overMulticast: // ports that nobody can have, not twice
 		n := 1<<16 + int(s.dummies.Add(2))%(1<<29)
 		return headers.Transport{ClientPorts: &[2]int{n, n + 1}}.Marshal()
 	}
 	return headers.Transport{ClientPorts: &t.ports}.Marshal()
+}
+
+// claim takes the ports that a client names for media over UDP, unless another
+// viewer has them: two would get each other's.
+func (s *Server) claim(v *viewer, c *conn) bool {
+	if v.way.by != overUDP {
+		return true
+	}
+	ip := c.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, port := range c.choice.ports {
+		if s.receivers[netip.AddrPortFrom(ip, uint16(port))] != nil {
+			return false
+		}
+	}
+	for _, port := range c.choice.ports {
+		s.receivers[netip.AddrPortFrom(ip, uint16(port))] = v
+	}
+	return true
+}
+
+// release gives them back; Server.mu is held.
+func (s *Server) release(v *viewer) {
+	if v.way.by == overUDP {
+		maps.DeleteFunc(s.receivers, func(_ netip.AddrPort, o *viewer) bool { return o == v })
+	}
 }
 
 // answered is what a SETUP that is being answered sets up.

@@ -217,3 +217,22 @@ func TestS3_SessionStaysOnItsSideOfTLS(t *testing.T) {
 	require.Equal(t, base.StatusForbidden, plain.do(base.Setup, "/trackID=1", h).StatusCode)
 	require.Equal(t, base.StatusForbidden, plain.do(base.Play, "", nil).StatusCode)
 }
+
+// Media for one viewer never go to the ports of another.
+func TestM2_PortsAreOneViewers(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, withTLS)
+	r.push(0, time.Now())
+	plain := base.Header{"Transport": base.HeaderValue{"RTP/AVP;unicast;client_port=35020-35021"}}
+	sealed := base.Header{"Transport": base.HeaderValue{"RTP/SAVP;unicast;client_port=35020-35021"}}
+	first, second, third := r.connect(false), r.connect(false), r.connect(true)
+	for _, c := range []*rawClient{first, second, third} {
+		require.Equal(t, base.StatusOK, c.login().StatusCode)
+	}
+	require.Equal(t, base.StatusOK, first.do(base.Setup, "/trackID=0", plain).StatusCode)
+	require.Equal(t, base.StatusUnsupportedTransport, second.do(base.Setup, "/trackID=0", plain).StatusCode)
+	require.Equal(t, base.StatusUnsupportedTransport, third.do(base.Setup, "/trackID=0", sealed).StatusCode)
+	require.Equal(t, base.StatusOK, first.do(base.Teardown, "", nil).StatusCode)
+	eventually(t, "the ports back", func() bool { return r.claimed() == 0 })
+	require.Equal(t, base.StatusOK, third.do(base.Setup, "/trackID=0", sealed).StatusCode)
+}

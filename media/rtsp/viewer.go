@@ -35,6 +35,7 @@ type viewer struct {
 	session  *gortsplib.ServerSession // nil: the viewer stands for a multicast group
 	way      way                      // of all its tracks, by the first SETUP
 	tls      bool                     // its requests come over TLS
+	signal   *gortsplib.ServerStream  // gortsplib's view of its stream
 	sealer   *sealer                  // nil: its packets are not encrypted
 	talk     *talkback                // nil: it has no back channel
 	group    *group                   // by which it gets its media, nil: it gets them alone
