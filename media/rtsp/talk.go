@@ -212,8 +212,14 @@ func unpack(b []byte) talk.Packet {
 	if len(b) > maxTalk || p.Unmarshal(b) != nil || p.Version != 2 {
 		return talk.Packet{}
 	}
-	codec := map[uint8]hal.Codec{0: hal.PCMU, 8: hal.PCMA}[p.PayloadType]
-	return talk.Packet{Codec: codec, Sequence: p.SequenceNumber, Timestamp: p.Timestamp, Payload: p.Payload}
+	out := talk.Packet{Sequence: p.SequenceNumber, Timestamp: p.Timestamp, Payload: p.Payload}
+	switch p.PayloadType {
+	case 0:
+		out.Codec = hal.PCMU
+	case 8:
+		out.Codec = hal.PCMA
+	}
+	return out
 }
 
 // ears knows who speaks over UDP.
