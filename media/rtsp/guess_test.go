@@ -85,11 +85,10 @@ func TestS3_ATableOfGuessersIsBoundedAndGivenBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGuard(2, time.Minute)
 		source := func(i int) net.Addr { return addr(fmt.Sprintf("10.%d.%d.1", i>>8, i&0xff)) }
-		g.wrong(source(0))
-		for i := 1; i < 3*guessers; i++ {
+		for i := range guessers + guessers/2 {
 			g.wrong(source(i))
-			if i%1000 == 0 {
-				g.wrong(source(0)) // blocked, and heard of again and again
+			if i == 1 || i == guessers/2 {
+				g.wrong(source(0)) // blocked, and then heard of again
 			}
 		}
 		require.Len(t, g.by, guessers)

@@ -171,6 +171,7 @@ func TestS3_OddHTTPRequests(t *testing.T) {
 		{"GET /snapshot.jpg HTTP/1.1\nHost: x\nContent-Length: -1\n\n", 400, false},
 		{"GET /snapshot.jpg HTTP/1.1\nHost: x\nTransfer-Encoding: chunked\n\n", 413, false},
 		{"PUT /snapshot.jpg HTTP/1.1\nHost: x\n\n", 405, true},
+		{"POST /snapshot.jpg HTTP/1.1\nHost: x\nContent-Length: 5\n\n", 405, false},
 		{"OPTIONS /snapshot.jpg HTTP/1.1\nHost: x\n\n", 405, true},
 		// RTSP over HTTP, which is not there.
 		{"GET /main HTTP/1.0\nAccept: application/x-rtsp-tunnelled\nx-sessioncookie: 1\n\n", 404, false},
@@ -199,7 +200,7 @@ func TestS3_OddHTTPRequests(t *testing.T) {
 
 func TestS3_HTTPRequestsAreBounded(t *testing.T) {
 	t.Parallel()
-	r := newHTTPRig(t, func(c *Config) { c.LoginTimeout = 300 * time.Millisecond })
+	r := newHTTPRig(t, nil)
 	for _, name := range []string{"X: ", ""} { // long values, and a name without end
 		h := r.http()
 		sent := make(chan int)
@@ -213,6 +214,11 @@ func TestS3_HTTPRequestsAreBounded(t *testing.T) {
 		}
 		require.Less(t, <-sent, 32<<20, "the server does not read on")
 	}
+}
+
+func TestS3_OverHTTPNobodyMayIdleEither(t *testing.T) {
+	t.Parallel()
+	r := newHTTPRig(t, func(c *Config) { c.LoginTimeout = 300 * time.Millisecond })
 	h := r.http()
 	h.send("GET /snapshot.jpg HTTP/1.1\nHost:")
 	require.True(t, h.closed(), "half a request, and then nothing")
@@ -240,13 +246,13 @@ func (zeros) Read(b []byte) (int, error) {
 
 func TestM2_AClientThatPollsMayStay(t *testing.T) {
 	t.Parallel()
-	r := newHTTPRig(t, func(c *Config) { c.LoginTimeout = 300 * time.Millisecond })
+	r := newHTTPRig(t, func(c *Config) { c.LoginTimeout = 1500 * time.Millisecond })
 	c := r.http()
 	res, _ := c.ask("GET", snapshotPath, nil, "")
 	challenge := res.Header["Www-Authenticate"]
-	tick := time.NewTicker(100 * time.Millisecond)
+	tick := time.NewTicker(400 * time.Millisecond)
 	defer tick.Stop()
-	for range 8 {
+	for range 6 {
 		<-tick.C
 		res, _ = c.ask("GET", snapshotPath, challenge, password)
 		require.Equal(t, http.StatusOK, res.StatusCode)
@@ -280,6 +286,9 @@ func TestS3_GuessesOverHTTPCountToo(t *testing.T) {
 	r.push(0, time.Now())
 	idle, playing := r.raw(), r.raw()
 	playing.play()
+	neighbour, err := (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 9)}}).Dial("tcp", r.Addr().String())
+	require.NoError(t, err)
+	defer neighbour.Close()
 	known := r.http()
 	res, _ := known.ask("GET", snapshotPath, nil, "")
 	challenge := res.Header["Www-Authenticate"]
@@ -308,6 +317,11 @@ func TestS3_GuessesOverHTTPCountToo(t *testing.T) {
 	require.EqualValues(t, 5, r.Stats().AuthErrors)
 	require.Len(t, r.log.FilterMessageSnippet("refused for a while").All(), 1)
 
+	_, err = io.WriteString(neighbour, "GET / HTTP/1.0\r\n\r\n")
+	require.NoError(t, err)
+	res, err = http.ReadResponse(bufio.NewReader(neighbour), nil)
+	require.NoError(t, err, "of another address")
+	require.Equal(t, http.StatusNotFound, res.StatusCode)
 	require.Equal(t, base.StatusOK, playing.do(base.GetParameter, "", nil).StatusCode, "who plays goes on")
 	r.push(1, time.Now())
 	res, _ = known.ask("GET", snapshotPath, challenge, password)
