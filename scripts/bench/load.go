@@ -19,7 +19,7 @@ func loads() []load {
 	return []load{
 		{viewers: 1, rounds: 2, memory: 16},
 		{viewers: 10, rounds: 3, ratio: 1.25, memory: 18, p50: 0.45, p99: 1.5},
-		{viewers: 50, rounds: 1},
+		{viewers: 50, rounds: 2},
 		{viewers: 100, rounds: 3, ratio: 1.25, memory: 28},
 	}
 }
