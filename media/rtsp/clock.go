@@ -34,11 +34,12 @@ func (l *timeline) advance(captured, now time.Time) {
 func (l *timeline) wallTime(captured time.Time) time.Time { return l.wall.Add(captured.Sub(l.zero)) }
 
 // pictureStamp gives a picture its timestamp. Two pictures never share one:
-// receivers would take them for one.
+// receivers would take them for one; nor does it go back within a second, however
+// close pictures are.
 func (t *track) pictureStamp(since time.Duration) uint32 {
 	ts := t.base + uint32(media.Ticks(since, t.rate))
-	if t.started && ts == t.last {
-		ts++
+	if back := int32(t.last - ts); t.started && back >= 0 && int64(back) < t.rate {
+		ts = t.last + 1
 	}
 	return ts
 }

@@ -24,8 +24,9 @@ var errNotShared = errors.New("frame is too large to be shared")
 // connection takes less falls out of step: a goroutine of its own goes on where
 // the fan was, and brings it back when it has caught up.
 type fan struct {
-	srv    *Server
-	stream *media.Stream
+	srv     *Server
+	stream  *media.Stream
+	largest int // bytes of a frame that it packs for all
 
 	mu      sync.Mutex
 	viewers []*viewer          // in step
@@ -188,7 +189,7 @@ func (f *fan) giveOne(v *viewer, s *media.Sample, sound *hal.AudioFormat, now ti
 // pack makes the sample's packets, for nobody yet.
 func (f *fan) pack(s *media.Sample) {
 	f.totals, f.later = track{}, 0
-	f.packed.most, f.packed.send = largestShared, tooLarge
+	f.packed.most, f.packed.send = f.largest, tooLarge
 	f.totals.pack(&f.packed, s, label{})
 	f.packed.most += 1 << 10 // a report
 	f.size = len(f.packed.buf)

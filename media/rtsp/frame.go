@@ -133,7 +133,9 @@ func (v *viewer) pass() error {
 func (v *viewer) sendRest(b []byte) error {
 	n := min(v.skip, len(b))
 	v.skip -= n
-	b = b[n:]
+	if b = b[n:]; len(b) == 0 {
+		return nil
+	}
 	n, err := v.direct.sendNow(b)
 	v.rest.out += n
 	if err == nil && n < len(b) {

@@ -249,6 +249,11 @@ func TestM2_PicturesNeverShareATimestamp(t *testing.T) {
 	first := tr.pictureStamp(time.Second)
 	tr.started, tr.last = true, first
 	require.Equal(t, first+1, tr.pictureStamp(time.Second))
+	tr.last = first + 1
+	require.Equal(t, first+2, tr.pictureStamp(time.Second), "a third one of the same moment")
+	require.Equal(t, first+2, tr.pictureStamp(time.Second-time.Microsecond))
+	tr.last = first
+	require.Equal(t, first-180000, tr.pictureStamp(-time.Second), "a clock that was put back")
 	require.Equal(t, first+3600, tr.pictureStamp(time.Second+40*time.Millisecond))
 }
 

@@ -87,7 +87,7 @@ func New(cfg Config, streams []*media.Stream, cred Credentials, requestKey func(
 	for i, st := range streams {
 		s.order[st.Name] = i
 		s.streams[st.Name] = st
-		s.fans[st.Name] = &fan{srv: s, stream: st}
+		s.fans[st.Name] = &fan{srv: s, stream: st, largest: largestShared}
 	}
 	return s
 }
