@@ -9,7 +9,7 @@
 // The package never opens a board, never decodes, never keeps a frame longer
 // than it takes to send it, and knows nothing of members or epochs: who may
 // look is asked of [Credentials] at every request. Nothing of gortsplib or of
-// RTP leaves it.
+// RTP leaves it. What viewers say is handed to package talk as it came.
 //
 // Who owns what: a [Server] owns the listener, the two UDP sockets, all
 // connections and all viewers; the rings belong to the caller. gortsplib's own
