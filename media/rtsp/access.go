@@ -188,7 +188,7 @@ func (s *Server) expel(c *conn) {
 }
 
 // Recheck ends every session whose user has no password now, or another one than
-// when it was set up. Call it after each change of what Credentials answers; it
+// when it was set up, and those that share a key with such a user. Call it after each change of what Credentials answers; it
 // asks once for each user who looks.
 func (s *Server) Recheck() {
 	s.mu.Lock()
@@ -196,16 +196,23 @@ func (s *Server) Recheck() {
 	for v := range s.viewers {
 		now[v.user] = ""
 	}
+	for _, g := range s.groups {
+		for user := range g.told {
+			now[user] = ""
+		}
+	}
 	s.mu.Unlock()
 	for user := range now { // not under the lock: Credentials is the caller's
 		if p, ok := s.cred(user); ok {
 			now[user] = p
 		}
 	}
-	s.drop(func(v *viewer) bool {
-		p, asked := now[v.user]
-		return asked && (p == "" || p != v.password)
-	})
+	ended := func(user, password string) bool {
+		p, asked := now[user]
+		return asked && (p == "" || p != password)
+	}
+	s.drop(func(v *viewer) bool { return ended(v.user, v.password) })
+	s.rekey(ended)
 }
 
 func random32() uint32 {

@@ -36,7 +36,7 @@ type group struct {
 	offer  *offer // as the stream was described when the group began
 	addr   netip.Addr
 	ports  [][2]int // by track
-	source net.IP   // what packets come from
+	source net.IP   // what packets come from, nil: unknown
 	socks  []*net.UDPConn
 	sealer *sealer // nil: it is not encrypted
 	sender *viewer
@@ -203,11 +203,7 @@ func (s *Server) retire(g *group, cause error) {
 }
 
 // close is said when the sender has ended.
-func (g *group) close() {
-	for _, c := range g.socks {
-		c.Close()
-	}
-}
+func (g *group) close() { closeAll(g.socks) }
 
 // joined has media go to a member: the first begins the sender, for any other a
 // key frame is asked for.

@@ -231,7 +231,7 @@ func (a *answered) settle(t *track, h *headers.Transport) error {
 	case a.how.by == overMulticast:
 		ip, ttl := net.IP(v.group.addr.AsSlice()), uint(multicastTTL)
 		*h = headers.Transport{Delivery: &multicast, Destination: &ip, Ports: &v.group.ports[a.track], TTL: &ttl}
-		if !v.group.source.Equal(a.local) {
+		if v.group.source != nil && !v.group.source.Equal(a.local) {
 			h.Source = &v.group.source
 		}
 	default:

@@ -96,7 +96,7 @@ func (v *viewer) setSink(s sink) {
 
 // run begins to serve the viewer, from a goroutine of its own.
 func (v *viewer) run() {
-	v.log().Info("RTSP viewer joined")
+	v.log().Info(v.what() + " joined")
 	v.srv.keys.want(v.offer.stream)
 	if v.direct != nil {
 		context.AfterFunc(v.ctx, v.cancelled)
@@ -187,7 +187,14 @@ func (v *viewer) finish(err error) {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		v.srv.count.timeouts.Add(1)
 	}
-	v.log().Info("RTSP viewer left", zap.Uint64("frames", v.seen.Load()), zap.Uint64("skips", v.skips.Load()), zap.NamedError("reason", err))
+	v.log().Info(v.what()+" left", zap.Uint64("frames", v.seen.Load()), zap.Uint64("skips", v.skips.Load()), zap.NamedError("reason", err))
+}
+
+func (v *viewer) what() string {
+	if v.stands != nil {
+		return "RTSP multicast group"
+	}
+	return "RTSP viewer"
 }
 
 func (v *viewer) log() *zap.Logger {
