@@ -1,6 +1,7 @@
 package talk
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -207,20 +208,28 @@ const (
 	level = 12000. // amplitude: 11.7 dB below full scale
 )
 
-// tone is n samples of G.711 from sample number at on.
-func tone(codec hal.Codec, at, n int) []byte {
-	pcm := make([]byte, 0, 2*n)
-	for i := range n {
-		v := int16(level * math.Sin(2*math.Pi*hertz*float64(at+i)/rate))
+// period is one period of the tone.
+const period = int(rate / hertz)
+
+var periods = map[hal.Codec][]byte{hal.PCMU: onePeriod(hal.PCMU), hal.PCMA: onePeriod(hal.PCMA)}
+
+func onePeriod(codec hal.Codec) (b []byte) {
+	pcm := make([]byte, 0, 2*period)
+	for i := range period {
+		v := int16(level * math.Sin(2*math.Pi*hertz*float64(i)/rate))
 		pcm = binary.BigEndian.AppendUint16(pcm, uint16(v))
 	}
-	var b []byte
 	if codec == hal.PCMA {
 		b, _ = g711.Alaw(pcm).Marshal()
 	} else {
 		b, _ = g711.Mulaw(pcm).Marshal()
 	}
 	return b
+}
+
+// tone is n samples of G.711 from sample number at on.
+func tone(codec hal.Codec, at, n int) []byte {
+	return bytes.Repeat(periods[codec], n/period+2)[at%period:][:n:n]
 }
 
 // sent is a packet on its way.
