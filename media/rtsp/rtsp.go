@@ -74,8 +74,8 @@ type Config struct {
 	// waits in the ring (5 s): beyond it, the viewer skips to that key frame.
 	MaxLag time.Duration
 
-	// Snapshot makes the JPEG of /snapshot.jpg; nil: there is none. It may be
-	// called from many goroutines.
+	// Snapshot makes the JPEG of /snapshot.jpg; nil: there is none. It is called
+	// for all who ask at a time, and ends with its context.
 	Snapshot func(context.Context) ([]byte, error)
 
 	// Talk plays what viewers say (ONVIF Streaming Specification, back channel);
