@@ -1,9 +1,11 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -66,7 +68,7 @@ func startCapture(t *testing.T, camera space, programs string, live command.Live
 	return c
 }
 
-// stop ends the capture after both sessions.
+// stop ends the capture after both sessions, when their last answers are in the file.
 func (c *capture) stop(t *testing.T) {
 	t.Helper()
 	c.sessions.Wait()
@@ -75,6 +77,11 @@ func (c *capture) stop(t *testing.T) {
 			t.Error(err)
 		}
 	}
+	const answers = 2 * 6 // OPTIONS, DESCRIBE, SETUP twice, PLAY, TEARDOWN
+	eventually(t, 20*time.Second, "the answers to TEARDOWN captured", func() bool {
+		b, err := os.ReadFile(c.file)
+		return err == nil && bytes.Count(b, []byte("RTSP/1.0 200 OK")) >= answers
+	})
 	c.shark.Process.Signal(syscall.SIGINT)
 	if err := c.shark.Wait(); err != nil {
 		t.Errorf("tshark: %v", err)

@@ -12,10 +12,17 @@ import (
 // aligned is how far sound and picture may be apart, in seconds.
 const aligned = 0.040
 
+// footageOf is what a stream gave: the frames that anybody received, and how many
+// the simulated camera itself came too late for.
+type footageOf struct {
+	seen map[uint32]bool
+	lost int
+}
+
 // checkRecording fails the test unless the recording holds every picture and all
 // sound of a span, one with the other. The time of the very first picture is often
 // a client's guess, and nothing here.
-func checkRecording(t *testing.T, c client, r recording, span time.Duration) {
+func checkRecording(t *testing.T, c client, r recording, stream *footageOf, span time.Duration) {
 	t.Helper()
 	for _, c := range r.complaints {
 		t.Error(c)
@@ -23,33 +30,54 @@ func checkRecording(t *testing.T, c client, r recording, span time.Duration) {
 	if r.early > 0 && !c.joins {
 		t.Errorf("%d pictures came before the first key frame", r.early)
 	}
-	list := make([]seen, len(r.pictures))
-	for i, p := range r.pictures {
-		list[i] = p.seen
+	if want := int(span/time.Second)*25 - stream.lost; len(r.pictures) < want {
+		t.Fatalf("%d pictures, want %d", len(r.pictures), want)
 	}
-	contiguous(t, "pictures", list)
-	if want := int(span/time.Second) * 25; len(list) < want {
-		t.Fatalf("%d pictures, want %d", len(list), want)
-	}
+	checkPictures(t, r.pictures, stream)
 	checkSoundWhole(t, r.sound, span)
 	settled := r.pictures[min(len(r.pictures), max(1, int(c.settles/time.Second)*25)):]
-	checkTimesRise(t, settled)
+	checkTimes(t, settled)
 	checkAligned(t, settled, r.sound)
 }
 
-// checkTimesRise looks whether pictures are as far apart as they were captured.
-func checkTimesRise(t *testing.T, list []picture) {
+// checkPictures looks whether every frame from first to last is there once, in
+// order: none that another client received is missing, and of those that nobody
+// received no more than the camera lost.
+func checkPictures(t *testing.T, list []picture, stream *footageOf) {
+	t.Helper()
+	nobody, want := 0, list[0].frame
+	for i, p := range list {
+		if p.frame < want {
+			t.Fatalf("picture %d is frame %d, want %d", i, p.frame, want)
+		}
+		for ; want < p.frame; want++ {
+			if stream.seen[want] {
+				t.Errorf("frame %d is missing", want)
+			}
+			nobody++
+		}
+		want++
+	}
+	if nobody > stream.lost {
+		t.Errorf("%d frames are missing, the camera lost %d", nobody, stream.lost)
+	}
+	t.Logf("frames %d to %d, %d missing, %d lost by the camera", list[0].frame, want-1, nobody, stream.lost)
+}
+
+// checkTimes looks whether pictures are as far apart as they were captured.
+func checkTimes(t *testing.T, list []picture) {
 	t.Helper()
 	for i := 1; i < len(list); i++ {
-		if d := list[i].at - list[i-1].at; math.Abs(d-0.040) > 0.020 {
-			t.Errorf("picture %d comes %.3f s after the one before, want 0.040", i, d)
+		want := 0.040 * float64(list[i].frame-list[i-1].frame)
+		if d := list[i].at - list[i-1].at; math.Abs(d-want) > 0.020 {
+			t.Errorf("frame %d comes %.3f s after %d, want %.3f", list[i].frame, d, list[i-1].frame, want)
 			return
 		}
 	}
 }
 
-// checkSoundWhole looks whether no sample is missing, twice there or changed: what the
-// simulated camera hears repeats itself with the beeps.
+// checkSoundWhole looks whether no sample is missing, twice there or changed: what
+// the simulated camera hears repeats itself with the beeps.
 func checkSoundWhole(t *testing.T, list []sounding, span time.Duration) {
 	t.Helper()
 	const period = int(sim.BeepEvery / time.Second * 8000)

@@ -52,7 +52,7 @@ func clients(programs string) []client {
 		{"GStreamer over multicast", "sub", false, true, byGStreamer("udp-mcast"), readBuffers, catchUp},
 		{"GStreamer over TLS", "sub", true, false, byGStreamer("tcp"), readBuffers, catchUp},
 		{"GStreamer over SRTP", "sub", true, false, byGStreamer("udp"), readBuffers, catchUp},
-		{"gortsplib over TCP", "main", false, false, byGortsplib(lib, tcp), readParts, 0},
+		{"gortsplib over TCP", "sub", false, false, byGortsplib(lib, tcp), readParts, 0},
 		{"gortsplib over UDP", "sub", false, false, byGortsplib(lib, udp), readParts, 0},
 		{"gortsplib over multicast", "sub", false, true, byGortsplib(lib, multicast), readParts, 0},
 		{"gortsplib over TLS", "sub", true, false, byGortsplib(lib, tcp), readParts, 0},

@@ -43,7 +43,7 @@ func newClient(transport, roots string, u *base.URL) (*gortsplib.Client, error) 
 	if !ok {
 		return nil, fmt.Errorf("transport %q is none of tcp, udp, multicast", transport)
 	}
-	c := &gortsplib.Client{Scheme: u.Scheme, Host: u.Host, Transport: &t, UDPReadBufferSize: socketBuffer}
+	c := &gortsplib.Client{Scheme: u.Scheme, Host: u.Host, Transport: &t, UDPReadBufferSize: socketBuffer, DialContext: dialPolitely}
 	if roots == "" {
 		return c, nil
 	}
