@@ -33,17 +33,17 @@ func checkRecording(t *testing.T, c client, r recording, stream *footageOf, span
 	if want := int(span/time.Second)*25 - stream.lost; len(r.pictures) < want {
 		t.Fatalf("%d pictures, want %d", len(r.pictures), want)
 	}
-	checkPictures(t, r.pictures, stream)
+	checkFrames(t, r.pictures, stream)
 	checkSoundWhole(t, r.sound, span)
 	settled := r.pictures[min(len(r.pictures), max(1, int(c.settles/time.Second)*25)):]
 	checkTimes(t, settled)
 	checkAligned(t, settled, r.sound)
 }
 
-// checkPictures looks whether every frame from first to last is there once, in
+// checkFrames looks whether every frame from first to last is there once, in
 // order: none that another client received is missing, and of those that nobody
 // received no more than the camera lost.
-func checkPictures(t *testing.T, list []picture, stream *footageOf) {
+func checkFrames(t *testing.T, list []picture, stream *footageOf) {
 	t.Helper()
 	nobody, want := 0, list[0].frame
 	for i, p := range list {
