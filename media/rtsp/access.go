@@ -188,7 +188,7 @@ func (s *Server) expel(c *conn) {
 }
 
 // Recheck ends every session whose user has no password now, or another one than
-// when it was set up, and changes the keys that such a user knows. Call it after
+// when it was set up, and those that share a key with such a user. Call it after
 // each change of what Credentials answers; it asks once for each user.
 func (s *Server) Recheck() {
 	s.mu.Lock()
