@@ -54,12 +54,17 @@ const (
 // length of a body.
 const longestLine = 64
 
-// isMethod tells those that gortsplib begins to read a request at.
-func isMethod(m string) bool {
-	switch base.Method(m) {
-	case base.Announce, base.Describe, base.GetParameter, base.Options, base.Pause, base.Play, base.Record,
-		base.Setup, base.SetParameter, base.Teardown:
-		return true
+// requestMethods are what gortsplib begins to read a request at; it passes over
+// anything else, byte by byte.
+var requestMethods = [...]base.Method{base.Announce, base.Describe, base.GetParameter, base.Options, base.Pause,
+	base.Play, base.Record, base.Setup, base.SetParameter, base.Teardown}
+
+// beginsRequest tells whether a line may be a request's first, or its beginning.
+func beginsRequest(line []byte) bool {
+	for _, m := range requestMethods {
+		if n := min(len(line), len(m)); string(line[:n]) == string(m[:n]) && (n < len(m) || n == len(line) || line[n] == ' ') {
+			return true
+		}
 	}
 	return false
 }
@@ -179,6 +184,9 @@ func (f *framer) header(b []byte) (int, error) {
 		f.colon = f.colon || bytes.IndexByte(part, ':') >= 0
 		f.line = append(f.line, part[:min(len(part), longestLine-len(f.line))]...)
 	}
+	if f.first && !beginsRequest(f.line) {
+		return 0, errGarbage
+	}
 	if end < 0 {
 		return len(b), nil
 	}
@@ -194,8 +202,7 @@ func (f *framer) endLine() error {
 		return errGarbage
 	case f.first:
 		f.first = false
-		method, _, two := strings.Cut(line, " ")
-		if !two || !isMethod(method) {
+		if !strings.Contains(line, " ") {
 			return errGarbage
 		}
 		return nil
