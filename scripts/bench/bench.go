@@ -8,7 +8,9 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"time"
 
+	"iid2secure.nl/camagent/agent/command"
 	"iid2secure.nl/camagent/scripts/stack"
 )
 
@@ -103,18 +105,20 @@ func (b *bench) servers(ctx context.Context) (ours, theirs server, err error) {
 	return &camagent{stack: b.stack, url: b.url}, &floor{program: b.program("floor"), film: b.film}, nil
 }
 
-// useFilm gives the camera the film to play; it serves, and does nothing else.
+// useFilm gives the camera the film to play; it serves, and does nothing else:
+// what it has recorded so far is uploaded before.
 func (b *bench) useFilm(ctx context.Context) error {
 	camera, err := filmCamera(b.film)
 	if err != nil {
 		return err
 	}
 	b.stack.Configure(camera)
-	return b.set(ctx, "recording=off")
+	return b.set(ctx, "recording=off", func(st command.Status) bool { return !st.Recording.Active && st.Upload.Pending == 0 })
 }
 
-// set changes a setting of the camera, which is started for that.
-func (b *bench) set(ctx context.Context, setting string) error {
+// set changes a setting of the camera, which is started for that, and waits
+// until its status is as wanted.
+func (b *bench) set(ctx context.Context, setting string, wanted func(command.Status) bool) error {
 	if err := b.stack.StartCamera(); err != nil {
 		return err
 	}
@@ -124,7 +128,20 @@ func (b *bench) set(ctx context.Context, setting string) error {
 	if _, err := b.stack.Ctl(ctx, "set", setting); err != nil {
 		return fmt.Errorf("camctl set %s: %w", setting, err)
 	}
-	return b.stack.Camera.Stop()
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	for {
+		var st command.Status
+		if err := b.stack.CtlJSON(ctx, &st, "status"); err != nil {
+			return fmt.Errorf("waiting for the camera after %s: %w", setting, err)
+		}
+		if wanted(st) {
+			return b.stack.Camera.Stop()
+		}
+		if err := sleep(ctx, 200*time.Millisecond); err != nil {
+			return err
+		}
+	}
 }
 
 func freePort() (string, error) {

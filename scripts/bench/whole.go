@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"iid2secure.nl/camagent/agent/command"
 )
 
 // How long and how often a camera that does everything is measured.
@@ -19,7 +21,7 @@ const (
 // simulated one, and one whose pictures come from outside.
 func (b *bench) whole(ctx context.Context) ([]figure, error) {
 	b.stack.Configure(nil)
-	if err := b.set(ctx, "recording=continuous"); err != nil {
+	if err := b.set(ctx, "recording=continuous", func(st command.Status) bool { return st.Recording.Active }); err != nil {
 		return nil, err
 	}
 	figures, err := b.simulated(ctx)

@@ -55,12 +55,16 @@ func (b *bench) window(ctx context.Context, s server, viewers int) (one sample, 
 	if err := crowd.expect("counting"); err != nil {
 		return one, err
 	}
-	return one, one.measure(ctx, window, []int{pid, crowd.cmd.Process.Pid}, func() (res crowdResult, err error) {
+	err = one.measure(ctx, window, []int{pid, crowd.cmd.Process.Pid}, func() (res crowdResult, err error) {
 		if err := crowd.tell("result"); err != nil {
 			return res, err
 		}
 		return res, crowd.answer(&res)
 	})
+	if want := int(one.wall.Seconds()*filmFPS) - 2; err == nil && one.Fewest+one.Lost < want {
+		err = fmt.Errorf("a viewer got %d frames in %v, want %d at least", one.Fewest, one.wall.Round(time.Millisecond), want)
+	}
+	return one, err
 }
 
 // measure looks at processes for a time, the server first and then its viewers
@@ -82,9 +86,6 @@ func (s *sample) measure(ctx context.Context, span time.Duration, pids []int, go
 	s.others = 100 * float64(after.others-before.others) / float64(s.wall) / float64(runtime.NumCPU())
 	if s.crowdResult, err = got(); err != nil {
 		return err
-	}
-	if want := int(s.wall.Seconds()*filmFPS) - 2; s.Fewest+s.Lost < want {
-		return fmt.Errorf("a viewer got %d frames in %v, want %d at least", s.Fewest, s.wall.Round(time.Millisecond), want)
 	}
 	if s.resident, err = statusMB(pids[0], "VmRSS"); err != nil {
 		return err
