@@ -241,7 +241,7 @@ func readStrips(r io.Reader, s size, at []float64) (list []picture, err error) {
 		n, ok := sim.ReadStrip(y, s.w, s.w, s.h)
 		lamp, lok := sim.ReadLamp(y, s.w, s.w, s.h)
 		if !ok || !lok {
-			return list, fmt.Errorf("picture %d can't be read", len(list))
+			return list, fmt.Errorf("picture %d can't be read: it is damaged, or one before it is missing", len(list))
 		}
 		p := picture{seen: seen{n, lamp}, at: math.NaN()}
 		if len(list) < len(at) {
