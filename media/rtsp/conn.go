@@ -49,8 +49,7 @@ type conn struct {
 
 func newConn(c *net.TCPConn, srv *Server, secure *tls.Config) *conn {
 	_ = c.SetWriteBuffer(srv.cfg.SendBuffer) // an advice: without it memory per stalled viewer is larger
-	_ = c.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 10 * time.Second, Count: 3})
-	setUserTimeout(c, userTimeout)
+	srv.vanish.mind(c)
 	_ = c.SetReadDeadline(time.Now().Add(srv.cfg.LoginTimeout))
 	n := &conn{Conn: c, raw: c, srv: srv}
 	if secure != nil {

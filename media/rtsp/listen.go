@@ -165,6 +165,9 @@ func (s *Server) listen() (d *doors, err error) {
 	if s.cfg.Address == "" && s.cfg.TLSAddress == "" {
 		return d, errors.New("the RTSP server has no address, host:port, to listen on")
 	}
+	if err := s.checkMulticast(); err != nil {
+		return d, err
+	}
 	if d.plain, err = listenTCP("RTSP", s.cfg.Address); err != nil {
 		return d, err
 	}
@@ -175,6 +178,23 @@ func (s *Server) listen() (d *doors, err error) {
 		return d, fmt.Errorf("RTSPS address %s: %w", s.cfg.TLSAddress, errNoCertificate)
 	}
 	return d, s.listenUDP(d)
+}
+
+// checkMulticast tells what can't be right; whether there is a way out is seen
+// when somebody asks for multicast.
+func (s *Server) checkMulticast() error {
+	if !s.cfg.Multicast {
+		return nil
+	}
+	for name := range s.streams {
+		if addr, _, ok := s.placeOf(groupKey{stream: name}, groupTracks); !ok {
+			return fmt.Errorf("multicast group %s of stream %s is none of IPv4", addr, name)
+		}
+	}
+	if p := s.cfg.MulticastPort; p%2 != 0 || p > 65535-4*groupTracks {
+		return fmt.Errorf("multicast port %d is not an even port with room behind it", p)
+	}
+	return nil
 }
 
 func (s *Server) listenUDP(d *doors) (err error) {

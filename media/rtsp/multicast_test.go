@@ -291,7 +291,7 @@ func TestM2_MulticastFollowsTheSound(t *testing.T) {
 	if !inNamespace(t) {
 		return
 	}
-	r := newRigWith(t, withMulticast, func(s *Server) { s.silence = 400 * time.Millisecond })
+	r := newRigWith(t, withMulticast, func(s *Server) { s.vanish.session = 400 * time.Millisecond })
 	r.push(0, time.Now())
 	c := r.raw()
 	old := c.multicast(plainMulticast)

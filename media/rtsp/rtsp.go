@@ -67,6 +67,12 @@ type Config struct {
 	// a request that carries the right password (15 s).
 	LoginTimeout time.Duration
 	// WriteTimeout drops a viewer whose connection takes no byte for so long (10 s).
+	//
+	// A viewer that vanishes without a word frees all it had within 45 s over TCP,
+	// TLS or SRTP: by WriteTimeout once SendBuffer is full, when data is
+	// unacknowledged for 30 s, or when probes of an idle connection are; over UDP and
+	// plain multicast within 62 s, a minute after its last request or report. A
+	// connection that never plays ends by LoginTimeout.
 	WriteTimeout time.Duration
 	// SendBuffer is the kernel memory in bytes that one viewer's connection may fill (256 KiB).
 	SendBuffer int
@@ -103,6 +109,9 @@ const (
 	wrongAnswers    = 3                      // so many end the connection
 	udpSendBuffer   = 256 << 10              // kernel memory of the socket that all viewers over UDP share
 	userTimeout     = 30 * time.Second       // unacknowledged data ends a TCP connection
+	keepIdle        = 15 * time.Second       // an idle one is probed then
+	keepProbe       = 10 * time.Second       // and again
+	keepProbes      = 3                      // so often, or until userTimeout
 	maxPayload      = 1400                   // bytes of an RTP packet behind its header: fits every MTU in use
 	chunk           = 64 << 10               // a write is at most this long
 	udpRate         = 6 << 20                // bytes per second that a burst over UDP is spread to

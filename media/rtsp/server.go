@@ -30,7 +30,7 @@ type Server struct {
 	cred    Credentials
 	streams map[string]*media.Stream
 	order   map[string]int // of streams
-	silence time.Duration
+	vanish  vanishing
 	dummies atomic.Uint32
 	fans    map[string]*fan // by name of their streams
 	keys    keyRequests
@@ -71,7 +71,7 @@ func New(cfg Config, streams []*media.Stream, cred Credentials, requestKey func(
 		cfg: cfg, cred: cred,
 		streams:   make(map[string]*media.Stream, len(streams)),
 		order:     make(map[string]int, len(streams)),
-		silence:   sessionTimeout,
+		vanish:    vanishing{session: sessionTimeout, unacked: userTimeout, idle: keepIdle, probe: keepProbe},
 		groups:    map[groupKey]*group{},
 		fans:      make(map[string]*fan, len(streams)),
 		ready:     make(chan struct{}),

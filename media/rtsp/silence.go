@@ -13,6 +13,24 @@ import (
 
 var errSilent = errors.New("nothing was heard of the viewer for long")
 
+// vanishing says how viewers that are not there any more are found out. Over TCP,
+// TLS and SRTP it is the connection that ends: because what was sent stays
+// unacknowledged, or if nothing was, because probes do. gortsplib ends sessions
+// over UDP and multicast after a minute without request or report.
+type vanishing struct {
+	session time.Duration // of silence, for sessions over SRTP that gortsplib does not watch
+	unacked time.Duration // data on a connection
+	idle    time.Duration // a connection, before it is probed
+	probe   time.Duration // between probes
+}
+
+// mind has the kernel end the connection when its peer has vanished.
+func (b *vanishing) mind(c *net.TCPConn) {
+	// All of this is advice: where it fails the write deadline remains.
+	_ = c.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: b.idle, Interval: b.probe, Count: keepProbes})
+	setUserTimeout(c, b.unacked)
+}
+
 // watch ends a viewer that neither its connection nor gortsplib would miss: one
 // whose media do not go over its connection, and of whose packets gortsplib knows
 // nothing.
@@ -20,7 +38,7 @@ func (v *viewer) watch() {
 	if !v.way.srtp || v.way.by == overTCP {
 		return
 	}
-	v.silence = time.AfterFunc(v.srv.silence, func() {
+	v.silence = time.AfterFunc(v.srv.vanish.session, func() {
 		v.cancel(errSilent)
 		v.endSession()
 	})
@@ -29,7 +47,7 @@ func (v *viewer) watch() {
 // alive is said at each request and each report of a viewer.
 func (v *viewer) alive() {
 	if v.silence != nil {
-		v.silence.Reset(v.srv.silence)
+		v.silence.Reset(v.srv.vanish.session)
 	}
 }
 

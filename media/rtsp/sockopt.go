@@ -20,7 +20,7 @@ func setUserTimeout(c *net.TCPConn, d time.Duration) {
 	if err != nil {
 		return
 	}
-	_ = raw.Control(func(fd uintptr) { // an advice: the write deadline remains
+	_ = raw.Control(func(fd uintptr) { // an advice
 		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(d.Milliseconds()))
 	})
 }

@@ -178,7 +178,7 @@ func TestS3_SAVPShowsNothing(t *testing.T) {
 // connection stays; requests keep it, reports do if they are its client's.
 func TestR1_SilentSRTPViewerEnds(t *testing.T) {
 	t.Parallel()
-	r := newRigWith(t, withTLS, func(s *Server) { s.silence = 300 * time.Millisecond })
+	r := newRigWith(t, withTLS, func(s *Server) { s.vanish.session = 300 * time.Millisecond })
 	r.push(0, time.Now())
 	client, err := newSealer(1)
 	require.NoError(t, err)
