@@ -5,14 +5,11 @@ import (
 	"time"
 
 	"github.com/pion/rtcp"
-
-	"iid2secure.nl/camagent/media"
 )
 
-// timeline is the one clock of a viewer's picture and sound. Its zero is the
-// capture time of the first frame that is sent.
+// timeline is the one clock of a viewer's picture and sound. All of a stream
+// have one zero, so that what is captured when is worked out once for them.
 type timeline struct {
-	zero  time.Time
 	wall  time.Time // what the wall clock says zero was
 	round int       // of reports
 	due   time.Time // capture time from which on the next round begins
@@ -20,24 +17,23 @@ type timeline struct {
 
 // advance begins a new round of reports when it is time to. The wall clock is
 // read once a round: a step of it hits picture and sound together.
-func (l *timeline) advance(captured, now time.Time) {
-	if l.round == 0 {
-		l.zero = captured
-	} else if captured.Before(l.due) {
+func (l *timeline) advance(zero, captured, now time.Time) {
+	if l.round > 0 && captured.Before(l.due) {
 		return
 	}
 	l.round++
 	l.due = captured.Add(reportEvery)
-	l.wall = now.Round(0).Add(-now.Sub(l.zero))
+	l.wall = now.Round(0).Add(-now.Sub(zero))
 }
 
-func (l *timeline) wallTime(captured time.Time) time.Time { return l.wall.Add(captured.Sub(l.zero)) }
+// wallTime is what the wall clock says of something captured since zero.
+func (l *timeline) wallTime(since time.Duration) time.Time { return l.wall.Add(since) }
 
-// pictureStamp gives a picture its timestamp. Two pictures never share one:
+// pictureStamp gives a picture its timestamp, at ticks since zero. Two pictures never share one:
 // receivers would take them for one; nor does it go back within a second, however
 // close pictures are.
-func (t *track) pictureStamp(since time.Duration) uint32 {
-	ts := t.base + uint32(media.Ticks(since, t.rate))
+func (t *track) pictureStamp(at int64) uint32 {
+	ts := t.base + uint32(at)
 	if back := int32(t.last - ts); t.started && back >= 0 && int64(back) < t.rate {
 		ts = t.last + 1
 	}

@@ -149,7 +149,7 @@ func (s *stage) tone() {
 // viewer begins to play to a sink.
 func (s *stage) viewer(ctx context.Context, sound bool, sinkOf func(context.Context) sink) *viewer {
 	v := &viewer{
-		srv: s.srv, fan: s.srv.fans["main"], user: "u", name: "name", address: &net.TCPAddr{},
+		srv: s.srv, user: "u", name: "name", address: &net.TCPAddr{},
 		offer: &offer{stream: s.stream, sound: s.sound}, way: way{by: overTCP},
 		tracks: []track{
 			{on: true, channel: 4, payload: videoType, ssrc: s.rnd.Uint32(), seq: uint16(s.rnd.Uint32()), base: s.rnd.Uint32(), rate: 90000},

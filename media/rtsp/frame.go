@@ -42,14 +42,26 @@ func (v *viewer) track(s *media.Sample, sound *hal.AudioFormat) *track {
 	return &v.tracks[i]
 }
 
+// moment is when a sample was captured: the same for all viewers of a stream.
+type moment struct {
+	captured time.Time
+	since    time.Duration // the stream's zero
+	ticks    int64         // that is, at the rate of the sample's timestamps
+	now      time.Time     // when it is sent
+}
+
+func (f *fan) moment(s *media.Sample, rate int64, now time.Time) moment {
+	since := s.Time.Sub(f.zero)
+	return moment{captured: s.Time, since: since, ticks: media.Ticks(since, rate), now: now}
+}
+
 // label puts the next sample of a track on the viewer's clocks.
-func (v *viewer) label(t *track, s *media.Sample, now time.Time) label {
-	v.line.advance(s.Time, now)
-	since := s.Time.Sub(v.line.zero)
+func (v *viewer) label(t *track, s *media.Sample, m *moment) label {
+	v.line.advance(v.fan.zero, m.captured, m.now)
 	if s.Kind == media.Video {
-		return label{ts: t.pictureStamp(since)}
+		return label{ts: t.pictureStamp(m.ticks)}
 	}
-	at, begin := t.sound.stamp(since, soundTicks(s.Format, s.Samples), t.rate)
+	at, begin := t.sound.stamp(m.ticks, soundTicks(s.Format, s.Samples), t.rate)
 	return label{ts: t.base + uint32(at), begin: begin}
 }
 
@@ -63,11 +75,11 @@ func (t *track) pack(g *gather, s *media.Sample, l label) {
 }
 
 // conclude ends the frame that a track has packed, with a report when it is time.
-func (v *viewer) conclude(t *track, g *gather, s *media.Sample, l label) {
+func (v *viewer) conclude(t *track, g *gather, l label, since time.Duration) {
 	t.started, t.last = true, l.ts
 	if t.reportedIn != v.line.round {
 		t.reportedIn = v.line.round
-		t.report(g, l.ts, v.line.wallTime(s.Time), v.name)
+		t.report(g, l.ts, v.line.wallTime(since), v.name)
 	}
 }
 
@@ -77,7 +89,8 @@ func (v *viewer) deliver(s *media.Sample, now time.Time) error {
 	if t == nil {
 		return nil
 	}
-	v.rest = frame{Sample: *s, label: v.label(t, s, now), labelled: true}
+	m := v.fan.moment(s, t.rate, now)
+	v.rest = frame{Sample: *s, label: v.label(t, s, &m), labelled: true}
 	defer func() { v.rest = frame{} }()
 	if v.direct != nil {
 		return v.deliverRest()
@@ -118,14 +131,16 @@ func (v *viewer) pass() error {
 	v.out = gather{buf: (*buf)[:0], send: v.send}
 	v.skip = v.rest.out
 	t.pack(&v.out, &v.rest.Sample, v.rest.label)
-	v.conclude(&t, &v.out, &v.rest.Sample, v.rest.label)
+	v.conclude(&t, &v.out, v.rest.label, v.rest.Time.Sub(v.fan.zero))
 	v.out.flush()
 	v.srv.buffers.Put(buf)
 	v.out.buf = nil
 	if v.out.err != nil {
 		return v.out.err
 	}
-	v.sent(&v.tracks[v.rest.Kind], t, v.rest.Kind, v.out.sent)
+	v.tracks[v.rest.Kind] = t
+	v.srv.count.frames.Add(v.saw(v.rest.Kind))
+	v.srv.count.bytes.Add(v.out.sent)
 	return nil
 }
 
@@ -144,12 +159,11 @@ func (v *viewer) sendRest(b []byte) error {
 	return err
 }
 
-// sent notes that a frame is out, after which its track is as given.
-func (v *viewer) sent(t *track, after track, kind media.Kind, bytes uint64) {
-	*t = after
-	v.srv.count.bytes.Add(bytes)
-	if kind == media.Video {
-		v.seen.Add(1)
-		v.srv.count.frames.Add(1)
+// saw counts a sample that is out, and returns how many access units that is.
+func (v *viewer) saw(kind media.Kind) uint64 {
+	if kind != media.Video {
+		return 0
 	}
+	v.seen.Add(1)
+	return 1
 }

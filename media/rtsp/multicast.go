@@ -121,8 +121,7 @@ func (g *group) newSender(ctx context.Context) *viewer {
 		}
 	}
 	v.sealer = g.sealer
-	v.sink = v.sealing(u)
-	v.send = v.sink.send
+	v.use(v.sealing(u))
 	return v
 }
 

@@ -82,16 +82,19 @@ func (t *track) count(packets, octets int) {
 	t.octets += uint32(octets)
 }
 
-// relabel makes packets of one sample, packed for another track, this track's:
-// numbered from seq on, timestamps put forward by later. If begin is not nil it
-// is the first one's marker.
-func (t *track) relabel(b []byte, later uint32, begin *bool) {
-	if begin != nil && len(b) > 0 {
-		b[frameHeader+1] &^= 0x80
-		if *begin {
-			b[frameHeader+1] |= 0x80
-		}
+// begins sets the marker of the first packet of a frame of sound.
+func begins(b []byte, marker bool) {
+	if len(b) == 0 {
+		return
 	}
+	if b[frameHeader+1] &^= 0x80; marker {
+		b[frameHeader+1] |= 0x80
+	}
+}
+
+// relabel makes packets of one sample, packed for another track, this track's
+// next ones, with timestamps put forward by later.
+func (t *track) relabel(b []byte, later uint32) {
 	for seq := t.seq; len(b) > 0; seq++ {
 		n := frameHeader + int(binary.BigEndian.Uint16(b[2:]))
 		b[1] = t.channel

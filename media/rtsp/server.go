@@ -87,7 +87,7 @@ func New(cfg Config, streams []*media.Stream, cred Credentials, requestKey func(
 	for i, st := range streams {
 		s.order[st.Name] = i
 		s.streams[st.Name] = st
-		s.fans[st.Name] = &fan{srv: s, stream: st, largest: largestShared}
+		s.fans[st.Name] = &fan{srv: s, stream: st, largest: largestShared, zero: time.Now()}
 	}
 	return s
 }
@@ -251,7 +251,7 @@ func (s *Server) register(ctx context.Context, o *offer, user string, session *g
 		s.count.refused.Add(1)
 		return nil, errFull
 	}
-	v := &viewer{srv: s, fan: s.fans[o.stream.Name], user: user, offer: o, session: session, tracks: o.tracks(), ports: make([][2]int, len(o.desc.Medias))}
+	v := &viewer{srv: s, user: user, offer: o, session: session, tracks: o.tracks(), ports: make([][2]int, len(o.desc.Medias))}
 	v.ctx, v.cancel = context.WithCancelCause(ctx)
 	s.viewers[v] = struct{}{}
 	return v, nil

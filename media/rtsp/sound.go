@@ -19,12 +19,12 @@ type soundClock struct {
 	next    int64 // timestamp ticks since the timeline's zero
 }
 
-// stamp returns the tick of the first sample of a frame, captured at since
-// behind the timeline's zero, that lasts ticks; anchored: the count was put
-// back to the capture time, as it is at the start.
-func (c *soundClock) stamp(since time.Duration, ticks, rate int64) (at int64, anchored bool) {
-	at = media.Ticks(since, rate)
-	limit := media.Ticks(soundDrift, rate)
+// stamp returns the tick of the first sample of a frame, captured at tick
+// captured since the timeline's zero, that lasts ticks; anchored: the count was
+// put back to the capture time, as it is at the start.
+func (c *soundClock) stamp(captured, ticks, rate int64) (at int64, anchored bool) {
+	at = captured
+	limit := rate * int64(soundDrift/time.Millisecond) / 1000
 	if d := at - c.next; c.running && d <= limit && d >= -limit {
 		at = c.next
 	} else {

@@ -86,9 +86,14 @@ func (v *viewer) connect(c *conn) error {
 // Server.Drop: way, tls and address are final before.
 func (v *viewer) setSink(s sink) {
 	v.srv.mu.Lock()
-	v.sink, v.since = s, time.Now()
-	v.srv.mu.Unlock()
-	v.send = s.send
+	defer v.srv.mu.Unlock()
+	v.use(s)
+}
+
+// use is setSink under Server.mu.
+func (v *viewer) use(s sink) {
+	v.sink, v.send, v.since = s, s.send, time.Now()
+	v.fan = v.srv.fans[v.offer.stream.Name]
 	if d, ok := s.(direct); ok {
 		v.direct, v.send = d, v.sendRest
 	}
