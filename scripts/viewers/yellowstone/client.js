@@ -1,7 +1,7 @@
 // A viewer on top of the npm package yellowstone: that does connection, requests,
-// SDP, and the headers of RTP and RTCP. The newest release that the registry has,
-// 2.1.0, plays no camera that asks for a password, nor any stream without header
-// extensions; what is mended here is said where it is.
+// SDP, and the headers of RTP and RTCP. Release 2.1.0 plays no camera that asks for
+// a password, nor any stream without header extensions; what is mended here is said
+// where it is.
 "use strict";
 
 const { createHash } = require("node:crypto");
