@@ -32,6 +32,7 @@ type jitter struct {
 
 	sequence uint16 // of the packet put in last
 	follow   int64  // position behind it
+	overdue  int    // packets in a row that came too late
 }
 
 func newJitter(count *Stats) *jitter {
@@ -50,7 +51,10 @@ func (j *jitter) put(p *Packet, now time.Time) (woke bool) {
 	if j.state == waiting && at < j.next {
 		j.next = at
 	}
-	j.fill(p, at)
+	if !j.fill(p, at) && j.missed(at+n) {
+		at, woke = j.restart(p, now), true
+		j.fill(p, at)
+	}
 	j.sequence, j.follow = p.Sequence, at+n
 	j.end = max(j.end, at+n)
 	j.skip()
@@ -77,9 +81,23 @@ func (j *jitter) restart(p *Packet, now time.Time) int64 {
 	return at
 }
 
-// fill copies what is new and not too late.
-func (j *jitter) fill(p *Packet, at int64) {
-	table, fresh := &mulaw, false
+// missed counts a packet that came too late. If all do, whose sound is none that
+// newer ones have overtaken, then the sender stood still for a moment, or the way
+// has become longer: it is time to begin anew.
+func (j *jitter) missed(end int64) bool {
+	if end > j.end {
+		j.overdue++
+	}
+	if j.overdue >= patience {
+		return true
+	}
+	j.count.Late++
+	return false
+}
+
+// fill copies what is new and not too late; false: nothing was.
+func (j *jitter) fill(p *Packet, at int64) (fresh bool) {
+	table := &mulaw
 	if p.Codec == pcma {
 		table = &alaw
 	}
@@ -88,9 +106,10 @@ func (j *jitter) fill(p *Packet, at int64) {
 			j.ring[q&mask], j.have[q&mask], fresh = table[b], true, true
 		}
 	}
-	if !fresh {
-		j.count.Late++
+	if fresh {
+		j.overdue = 0
 	}
+	return fresh
 }
 
 // skip gives up the oldest sound when too much waits.

@@ -224,3 +224,32 @@ func TestM6_PauseWithinATalk(t *testing.T) {
 		})
 	}
 }
+
+// A sender that stands still for a moment and then goes on, with timestamps that
+// know nothing of it, is heard as before but for the moment.
+func TestM6_SenderThatStoodStillIsHeardAgainAtOnce(t *testing.T) {
+	t.Parallel()
+	for still := 20 * time.Millisecond; still <= 600*time.Millisecond; still += 20 * time.Millisecond {
+		t.Run(still.String(), func(t *testing.T) {
+			t.Parallel()
+			bubble(t, func(t *testing.T, b *bench) {
+				list := speech(hal.PCMU, 4*time.Second, 160)
+				for i := 100; i < len(list); i++ {
+					list[i].at += still
+				}
+				say(t, b.Join("anna"), list)
+				time.Sleep(time.Second)
+				pcm := b.tape().sounding()
+				loud := 0
+				for i := 0; i+320 <= len(pcm); i += 320 {
+					if loudness(pcm[i:i+320]) > -13 {
+						loud++
+					}
+				}
+				if s := b.Stats(); loud < 195 || s.Late > 3 || s.Skipped > 0 {
+					t.Errorf("%d frames of 200 are heard, %+v", loud, s)
+				}
+			})
+		})
+	}
+}

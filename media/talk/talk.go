@@ -82,6 +82,7 @@ const (
 	catchUp   = 100 * time.Millisecond // of late frames
 	quiet     = 200 * time.Millisecond // without a packet is a pause
 	slack     = 10 * time.Millisecond  // that delay and timestamps may be off
+	patience  = 3                      // packets that are too late, until all is begun anew
 	window    = 5 * time.Second        // in which the network is observed, and as long before
 	retryTime = time.Second            // from one failure of the speaker to the next attempt
 	maxSize   = rate / 5               // samples of a packet
