@@ -45,7 +45,7 @@ func clients(programs string) []client {
 	return []client{
 		{"ffmpeg over TCP", "main", false, false, byFFmpeg(tcp), readMatroska, 0},
 		{"ffmpeg over UDP", "sub", false, false, byFFmpeg(udp), readMatroska, 0},
-		{"ffmpeg over multicast", "sub", false, true, byFFmpeg("udp_multicast"), readMatroska, 0},
+		{"ffmpeg over multicast", "sub", false, true, byFFmpeg("udp_multicast"), readMatroska, catchUp},
 		{"ffmpeg over TLS", "sub", true, false, byFFmpeg(tcp), readMatroska, 0},
 		{"GStreamer over TCP", "sub", false, false, byGStreamer("tcp"), readBuffers, catchUp},
 		{"GStreamer over UDP", "sub", false, false, byGStreamer("udp"), readBuffers, catchUp},
@@ -62,9 +62,9 @@ func clients(programs string) []client {
 	}
 }
 
-// catchUp is how long GStreamer needs until sound and picture are together. What a
-// viewer is given from some time back it plays faster, each medium by itself, and
-// lines both up again at the sender report after that.
+// catchUp is how long it takes until the next sender report. GStreamer plays what it
+// is given from some time back faster, each medium by itself, and lines both up by
+// that report; who joins a multicast knows no time of day before.
 const catchUp = 6 * time.Second
 
 // address is the URL of a client's stream.
