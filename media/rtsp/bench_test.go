@@ -2,6 +2,7 @@ package rtsp
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"testing"
 	"time"
@@ -124,6 +125,7 @@ func newFloor(t testing.TB, viewers int) *floor {
 		conns = append(conns, peer.(*net.TCPConn))
 		c, err := ln.Accept()
 		require.NoError(t, err)
+		converse(t, peer, c)
 		next := make(chan []byte, 128)
 		f.next = append(f.next, next)
 		go func() {
@@ -140,6 +142,20 @@ func newFloor(t testing.TB, viewers int) *floor {
 	})
 	f.all = newAudience(t, conns, packedSize(f.data))
 	return f
+}
+
+// converse is what RTSP does before media: after that the kernel acknowledges as
+// on any connection that goes both ways, less often.
+func converse(t testing.TB, client, server net.Conn) {
+	var b [100]byte
+	for range 5 {
+		for _, pair := range [][2]net.Conn{{client, server}, {server, client}} {
+			_, err := pair[0].Write(b[:])
+			require.NoError(t, err)
+			_, err = io.ReadFull(pair[1], b[:])
+			require.NoError(t, err)
+		}
+	}
 }
 
 func (f *floor) frame() {
