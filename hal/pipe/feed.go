@@ -3,6 +3,7 @@ package pipe
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 
 	"iid2secure.nl/camagent/hal"
@@ -59,9 +60,7 @@ func (f *feed[T]) take() (v T, ok bool) {
 		return v, false
 	}
 	v = f.items[0]
-	var none T
-	f.items[0] = none // its bytes are the consumer's alone
-	f.items = f.items[1:]
+	f.items = slices.Delete(f.items, 0, 1) // in place: a frame a time must cost no memory
 	return v, true
 }
 

@@ -24,6 +24,7 @@ const (
 type lane struct {
 	from *session
 	name string
+	what string // it is, in errors
 	feed *feed[hal.AccessUnit]
 
 	// The reading goroutine's own, but for Config.
@@ -34,7 +35,7 @@ type lane struct {
 }
 
 func newLane(s *session, name string) *lane {
-	return &lane{from: s, name: name, feed: newFeed[hal.AccessUnit]()}
+	return &lane{from: s, name: name, what: "stream " + name, feed: newFeed[hal.AccessUnit]()}
 }
 
 // take queues the frame of a message; an error ends the stream.
@@ -109,7 +110,7 @@ func (l *lane) Config() hal.VideoConfig { return l.gather.Config() }
 
 // Next implements [hal.VideoStream].
 func (l *lane) Next(ctx context.Context) (hal.AccessUnit, error) {
-	return l.feed.next(ctx, "stream "+l.name)
+	return l.feed.next(ctx, l.what)
 }
 
 // Close implements [hal.VideoStream]: it waits until the sidecar has stopped
