@@ -1,6 +1,7 @@
 package rtsp
 
 import (
+	"bufio"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -135,16 +136,37 @@ func TestR1_TLSViewerThatReadsNothing(t *testing.T) {
 	eventually(t, "only the good one left", func() bool { return r.Viewers() == 1 && r.Stats().Conns == 1 })
 }
 
-// The end that the server makes is said in TLS: a client can tell it from a cut.
+// The end that the server makes is said in TLS (RFC 5246, 7.2.1), so that a client
+// can tell it from a cut.
 func TestS3_EndOfTLSIsSaid(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, withTLS)
 	r.push(0, time.Now())
 	c := r.rawTLS()
+	wire := &recorded{Conn: c.conn}
+	client := tls.Client(wire, &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12})
+	c.out, c.br = client, bufio.NewReader(client)
 	c.play()
 	r.Drop(user)
-	_, err := io.Copy(io.Discard, c.br)
-	require.NoError(t, err, "io.ErrUnexpectedEOF is a cut")
+	require.True(t, c.closed())
+	var last byte
+	for b := wire.read; len(b) >= 5; b = b[5+int(b[3])<<8+int(b[4]):] {
+		last = b[0]
+	}
+	const alert = 21
+	require.EqualValues(t, alert, last, "type of the last record")
+}
+
+// recorded keeps what is read.
+type recorded struct {
+	net.Conn
+	read []byte
+}
+
+func (r *recorded) Read(b []byte) (int, error) {
+	n, err := r.Conn.Read(b)
+	r.read = append(r.read, b[:n]...)
+	return n, err
 }
 
 // The certificate may change while the server runs, and there may be no plain
