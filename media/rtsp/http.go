@@ -91,7 +91,7 @@ func (s *Server) answerHTTP(c *conn, req *http.Request) (*http.Response, error) 
 		return res, nil
 	case req.ContentLength != 0:
 		return plainHTTP(req, http.StatusRequestEntityTooLarge), errProtocol
-	case req.URL.Path != snapshotPath || req.URL.RawQuery != "" || s.cfg.Snapshot == nil:
+	case req.URL.Path != snapshotPath || s.cfg.Snapshot == nil:
 		return plainHTTP(req, http.StatusNotFound), nil
 	}
 	_, v, err := s.admits(c, challenged{

@@ -85,7 +85,7 @@ func TestS3_OddHTTPRequests(t *testing.T) {
 		{"GET / HTTP/1.1\nHost: x\n\n", 404, true},
 		{"GET /snapshot.jpg/ HTTP/1.1\nHost: x\n\n", 404, true},
 		{"GET /main/snapshot.jpg HTTP/1.1\nHost: x\n\n", 404, true},
-		{"GET /snapshot.jpg?stream=main HTTP/1.1\nHost: x\n\n", 404, true},
+		{"GET /snapshot.jpg?t=1700000000 HTTP/1.1\nHost: x\n\n", 401, true},
 		{"GET //snapshot.jpg HTTP/1.1\nHost: x\n\n", 404, true},
 		{"GET http://x/main HTTP/1.1\nHost: x\n\n", 404, true},
 		{"GET http://x/snapshot.jpg HTTP/1.1\nHost: x\n\n", 401, true},

@@ -71,6 +71,7 @@ func TestM2_RealHTTPClients(t *testing.T) {
 		"curl, digest":    {"curl", "-sS", "--fail", "--digest", "-u", user + ":" + password, url},
 		"curl, anyauth":   {"curl", "-sS", "--fail", "--anyauth", "-u", user + ":" + password, url},
 		"curl, HTTP/1.0":  {"curl", "-sS", "--fail", "--http1.0", "--digest", "-u", user + ":" + password, url},
+		"curl, query":     {"curl", "-sS", "--fail", "--digest", "-u", user + ":" + password, url + "?t=1&u=2"},
 		"wget, MD5 alone": {"wget", "-q", "--user", user, "--password", password, "-O", "-", url},
 	} {
 		got, err := exec.Command(program(t, args[0], args[0]), args[1:]...).Output()
