@@ -105,7 +105,7 @@ const (
 	keyAge          = time.Second            // an older newest key frame is not good enough for a new viewer
 	reportEvery     = 5 * time.Second        // RTCP sender reports
 	maxRequest      = 16 << 10               // bytes of a request with its body, or of a frame from a client
-	partingTime     = 100 * time.Millisecond // that the end of a TLS connection may take to be said
+	partingTime     = 20 * time.Millisecond  // that the end of a TLS connection may take to be said
 	wrongAnswers    = 3                      // so many end the connection
 	udpSendBuffer   = 256 << 10              // kernel memory of the socket that all viewers over UDP share
 	userTimeout     = 30 * time.Second       // unacknowledged data ends a TCP connection

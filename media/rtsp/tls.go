@@ -53,7 +53,7 @@ func (c *conn) handshake() error {
 }
 
 // part says the end of a TLS connection to its peer, if that takes it at once,
-// and wakes who writes to it.
+// behind what is being written.
 func (c *conn) part() {
 	t, ok := c.Conn.(*tls.Conn)
 	if !ok {
@@ -61,5 +61,7 @@ func (c *conn) part() {
 	}
 	c.parting.Store(true)
 	_ = c.raw.SetWriteDeadline(time.Now().Add(partingTime)) // fails on a closed connection only
+	c.mu.Lock()                                             // whoever has it is done by that time
+	defer c.mu.Unlock()
 	_ = t.Close()
 }
