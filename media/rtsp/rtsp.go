@@ -1,17 +1,21 @@
 // Package rtsp serves media streams to viewers on the local network: RTSP 1.0
-// (RFC 2326) with Digest access, video and sound over TCP (interleaved) or UDP.
-// It is the one home of gortsplib, which does the signalling: requests,
-// sessions, transports. Media is written by this package itself: every viewer
-// has a goroutine with a cursor of its own over the stream's ring, and sends
-// each frame whole, in one write, so that a slow viewer loses whole GOPs and
-// harms nobody else.
+// (RFC 2326) with Digest access, plain or over TLS; video and sound over TCP
+// (interleaved), UDP, multicast and SRTP; a back channel; and pictures over HTTP
+// at the same addresses. It is the one home of gortsplib's server, which does the
+// signalling and sees no more than plain sessions over TCP and UDP: transports,
+// keys and answers are put in place by this package.
+//
+// Media is written by this package itself. Viewers over plain TCP that keep up
+// are served by one goroutine a stream (fan.go), which packs a frame once and
+// never waits; every other has a goroutine with a cursor of its own over the
+// stream's ring. A slow viewer loses whole GOPs and harms nobody else.
 //
 // The package never opens a board, never decodes, never keeps a frame longer
 // than it takes to send it, and knows nothing of members or epochs: who may
 // look is asked of [Credentials] at every request. Nothing of gortsplib or of
 // RTP leaves it. What viewers say is handed to package talk as it came.
 //
-// Who owns what: a [Server] owns the listener, the two UDP sockets, all
+// Who owns what: a [Server] owns the listeners, the UDP sockets, all
 // connections and all viewers; the rings belong to the caller. gortsplib's own
 // queues and sender reports are not used: it writes RTSP responses and nothing
 // else, and conn.go keeps those and media apart on a shared connection.
