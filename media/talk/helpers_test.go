@@ -241,7 +241,7 @@ type sent struct {
 // speech is a tone in packets of n samples, each sent when its last sample is there.
 func speech(codec hal.Codec, lasts time.Duration, n int) (list []sent) {
 	for at := 0; lasting(int64(at)) < lasts; at += n {
-		list = append(list, sent{lasting(int64(at + n)), Packet{codec, uint16(65000 + at/n), uint32(1<<32 - 5000 + at), tone(codec, at, n)}})
+		list = append(list, sent{lasting(int64(at + n)), Packet{codec, uint16(65000 + at/n), uint32(at) - 5000, tone(codec, at, n)}})
 	}
 	return list
 }
