@@ -1,7 +1,7 @@
 // Usage: RTSP_URL=rtsp://user:password@host/path node record.js FOLDER PICTURES
 //
-// Records so many pictures, and the sound meanwhile, as two sessions (the library
-// plays one medium): video.h264 (Annex B), sound.ulaw (the payloads), times.json
+// Records so many pictures, and twice as many packets of sound (20 ms each), as two
+// sessions (the library plays one medium): video.h264 (Annex B), sound.ulaw (the payloads), times.json
 // (what each picture and each packet of sound was captured at, in seconds since
 // 1970 by the sender reports).
 "use strict";
@@ -84,7 +84,8 @@ async function main() {
   ];
   for (const c of clients) await c.connect(url.href);
   for (const c of clients) await c.play();
-  while (pictures.parts.length < count) {
+  // Sound may begin a GOP later.
+  while (pictures.parts.length < count || sound.parts.length < 2 * count) {
     await new Promise((resolve) => setTimeout(resolve, 50));
     if (clients.some((c) => c._client.destroyed)) throw new Error("the camera has closed the connection");
   }
