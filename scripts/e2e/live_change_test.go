@@ -117,8 +117,12 @@ func (v *onlooker) stop(t *testing.T, name string) {
 	t.Helper()
 	v.cmd.Process.Signal(syscall.SIGINT)
 	err := v.cmd.Wait()
-	if err != nil && v.cmd.ProcessState.ExitCode() != 255 || v.said.Len() > 0 {
-		t.Errorf("%s: %v: %s", name, err, v.said.String())
+	said := slices.DeleteFunc(strings.Split(strings.TrimSpace(v.said.String()), "\n"), func(l string) bool {
+		// ffmpeg's files tick at the first frame rate, whatever comes later.
+		return l == "" || strings.Contains(l, "non monotonically increasing dts to muxer")
+	})
+	if err != nil && v.cmd.ProcessState.ExitCode() != 255 || len(said) > 0 {
+		t.Errorf("%s: %v: %s", name, err, strings.Join(said, "\n"))
 	}
 }
 
