@@ -1,6 +1,7 @@
 package rtsp
 
 import (
+	"encoding/binary"
 	"fmt"
 	"time"
 
@@ -44,16 +45,24 @@ func (t *track) pictureStamp(at int64) uint32 {
 // wall-clock time of the frame that has it. It says that instead of the present
 // moment, so that a receiver may use it at once even while it is being given
 // frames from some time back. The name goes with it: receivers synchronise
-// tracks of one name.
+// tracks of one name. It allocates nothing.
 func (t *track) report(g *gather, ts uint32, wall time.Time, name string) {
-	b, err := rtcp.Marshal([]rtcp.Packet{
-		&rtcp.SenderReport{SSRC: t.ssrc, NTPTime: ntpTime(wall), RTPTime: ts, PacketCount: t.packets, OctetCount: t.octets},
-		&rtcp.SourceDescription{Chunks: []rtcp.SourceDescriptionChunk{{
-			Source: t.ssrc,
-			Items:  []rtcp.SourceDescriptionItem{{Type: rtcp.SDESCNAME, Text: name}},
-		}}},
-	})
-	t.control(g, b, err)
+	const sender, item = 28, 10 // bytes in front of the name, which zeros end
+	described := (item + len(name) + 4) &^ 3
+	b := g.packet(t.channel+1, sender+described)
+	clear(b)
+	put := binary.BigEndian
+	b[0], b[1], b[3] = 2<<6, byte(rtcp.TypeSenderReport), sender/4-1
+	put.PutUint32(b[4:], t.ssrc)
+	put.PutUint64(b[8:], ntpTime(wall))
+	put.PutUint32(b[16:], ts)
+	put.PutUint32(b[20:], t.packets)
+	put.PutUint32(b[24:], t.octets)
+	b = b[sender:]
+	b[0], b[1], b[3] = 2<<6|1, byte(rtcp.TypeSourceDescription), byte(described/4-1)
+	put.PutUint32(b[4:], t.ssrc)
+	b[8], b[9] = byte(rtcp.SDESCNAME), byte(len(name))
+	copy(b[item:], name)
 }
 
 // goodbye tells a receiver that nothing more comes (RFC 3550, 6.6).

@@ -5,12 +5,14 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/bluenviron/gortsplib/v4/pkg/format"
 	"github.com/bluenviron/gortsplib/v4/pkg/format/rtph264"
+	"github.com/pion/rtcp"
 	"github.com/pion/rtp"
 	"github.com/stretchr/testify/require"
 
@@ -218,6 +220,25 @@ func TestS5_OddSoundIsLeftOut(t *testing.T) {
 	require.ErrorContains(t, err, "AudioSpecificConfig")
 	_, err = soundFormat(&hal.AudioFormat{Codec: "mp3"})
 	require.ErrorContains(t, err, `"mp3" is none of`)
+}
+
+// RTCP as a library writes it (RFC 3550, 6.4.1 and 6.5), without allocating.
+func TestM2_ReportIsRTCP(t *testing.T) {
+	tr := track{channel: 6, ssrc: 7, packets: 8, octets: 9}
+	wall := time.Unix(1_700_000_000, 123_456_789)
+	for n := range 40 {
+		name := strings.Repeat("x", n)
+		want, err := rtcp.Marshal([]rtcp.Packet{
+			&rtcp.SenderReport{SSRC: 7, NTPTime: ntpTime(wall), RTPTime: 55, PacketCount: 8, OctetCount: 9},
+			&rtcp.SourceDescription{Chunks: []rtcp.SourceDescriptionChunk{{
+				Source: 7, Items: []rtcp.SourceDescriptionItem{{Type: rtcp.SDESCNAME, Text: name}},
+			}}},
+		})
+		require.NoError(t, err)
+		g := gather{buf: bytes.Repeat([]byte{0xff}, 1000)[:0]}
+		require.Zero(t, testing.AllocsPerRun(1, func() { g.buf = g.buf[:0]; tr.report(&g, 55, wall, name) }))
+		require.Equal(t, append([]byte{'$', 7, 0, byte(len(want))}, want...), g.buf)
+	}
 }
 
 func TestM2_NTPTimeHasABinaryFraction(t *testing.T) {
