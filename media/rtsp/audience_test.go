@@ -28,8 +28,14 @@ type audience struct {
 	b    [1]byte
 }
 
-// newAudience takes the connections over; each is to get frames of size bytes.
-func newAudience(t testing.TB, conns []*net.TCPConn, size int) *audience {
+// socket is a *net.TCPConn or a *net.UDPConn.
+type socket interface {
+	io.Closer
+	File() (*os.File, error)
+}
+
+// newAudience takes the sockets over; each is to get frames of size bytes.
+func newAudience(t testing.TB, conns []socket, size int) *audience {
 	t.Helper()
 	told, tell, err := os.Pipe()
 	require.NoError(t, err)

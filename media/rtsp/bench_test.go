@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bluenviron/gortsplib/v4/pkg/base"
 	"github.com/stretchr/testify/require"
 
 	"iid2secure.nl/camagent/hal"
@@ -23,19 +24,19 @@ type measured struct {
 
 func usualFrame() []byte { return avc(append([]byte{0x41}, make([]byte, 9_999)...)) }
 
-// packedSize is what a frame has on the wire.
-func packedSize(data []byte) (size int) {
+// packedSize is what a frame has on a wire: bytes, framing included, and packets.
+func packedSize(data []byte) (size, packets int) {
 	var tr track
 	g := gather{buf: make([]byte, 0, chunk), send: func(b []byte) error { size += len(b); return nil }}
 	tr.video(&g, data, 0)
 	g.flush()
-	return size
+	return size, int(tr.packets)
 }
 
 func newMeasured(t testing.TB, viewers int) *measured {
 	m := &measured{r: newRig(t, nil), unit: hal.AccessUnit{Data: usualFrame()}, base: time.Now()}
 	m.r.push(0, m.base)
-	var conns []*net.TCPConn
+	var conns []socket
 	for range viewers {
 		c := m.r.raw()
 		c.play()
@@ -46,7 +47,33 @@ func newMeasured(t testing.TB, viewers int) *measured {
 		require.Equal(t, 1, report.Channel)
 		conns = append(conns, c.conn)
 	}
-	m.all = newAudience(t, conns, packedSize(m.unit.Data))
+	size, _ := packedSize(m.unit.Data)
+	m.all = newAudience(t, conns, size)
+	return m
+}
+
+// newMeasuredUDP is the same with viewers over UDP, whose reports are not counted.
+func newMeasuredUDP(t testing.TB, viewers int) *measured {
+	m := &measured{r: newRig(t, nil), unit: hal.AccessUnit{Data: usualFrame()}, base: time.Now()}
+	m.r.push(0, m.base)
+	var conns []socket
+	for range viewers {
+		p, err := listenPair(net.IPv4(127, 0, 0, 1), 0)
+		require.NoError(t, err)
+		t.Cleanup(p.close)
+		c := m.r.raw()
+		require.Equal(t, base.StatusOK, c.login().StatusCode)
+		require.Equal(t, base.StatusOK, c.do(base.Setup, "/trackID=0", base.Header{"Transport": {udpPorts(p)}}).StatusCode)
+		require.Equal(t, base.StatusOK, c.do(base.Play, "", nil).StatusCode)
+		for buf := make([]byte, 2000); buf[1]&0x80 == 0; { // marker
+			require.NoError(t, p.rtp.SetReadDeadline(time.Now().Add(patience)))
+			_, err := p.rtp.Read(buf)
+			require.NoError(t, err)
+		}
+		conns = append(conns, p.rtp)
+	}
+	size, packets := packedSize(m.unit.Data)
+	m.all = newAudience(t, conns, size-packets*frameHeader)
 	return m
 }
 
@@ -90,6 +117,18 @@ func BenchmarkServe(b *testing.B) {
 	}
 }
 
+// BenchmarkServeUDP is the same over UDP, which is paced: a frame that follows at
+// once may wait, as it never would at the rate of a camera. Only the processor's
+// time tells something.
+func BenchmarkServeUDP(b *testing.B) {
+	for _, viewers := range []int{1, 10, 100} {
+		b.Run(fmt.Sprintf("udp/viewers=%d", viewers), func(b *testing.B) {
+			m := newMeasuredUDP(b, viewers)
+			measure(b, viewers, m.frame)
+		})
+	}
+}
+
 func measure(b *testing.B, viewers int, frame func()) {
 	for range 20 {
 		frame()
@@ -118,7 +157,7 @@ func newFloor(t testing.TB, viewers int) *floor {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer ln.Close()
-	var conns []*net.TCPConn
+	var conns []socket
 	for range viewers {
 		peer, err := net.Dial("tcp", ln.Addr().String())
 		require.NoError(t, err)
@@ -140,7 +179,8 @@ func newFloor(t testing.TB, viewers int) *floor {
 			close(n)
 		}
 	})
-	f.all = newAudience(t, conns, packedSize(f.data))
+	size, _ := packedSize(f.data)
+	f.all = newAudience(t, conns, size)
 	return f
 }
 
