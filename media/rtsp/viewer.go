@@ -177,6 +177,9 @@ func (v *viewer) resume() error {
 		return v.deliver(&s, time.Now())
 	}
 	defer func() { v.rest = frame{} }()
+	if v.rest.out == 0 && v.track(&v.rest.Sample, v.offer.stream.Audio()) == nil {
+		return nil // sound that has ended meanwhile
+	}
 	return v.deliverRest()
 }
 
