@@ -1,24 +1,24 @@
 // Package rtsp serves media streams to viewers on the local network: RTSP 1.0
-// (RFC 2326) with Digest access, plain or over TLS; video and sound over TCP
-// (interleaved), UDP, multicast and SRTP; a back channel; and pictures over HTTP
-// at the same addresses. It is the one home of gortsplib's server, which does the
-// signalling and sees no more than plain sessions over TCP and UDP: transports,
-// keys and answers are put in place by this package.
-//
-// Media is written by this package itself. Viewers over plain TCP that keep up
-// are served by one goroutine a stream (fan.go), which packs a frame once and
-// never waits; every other has a goroutine with a cursor of its own over the
-// stream's ring. A slow viewer loses whole GOPs and harms nobody else.
+// (RFC 2326), plain and over TLS, with Digest access; video and sound over TCP
+// (interleaved), UDP or multicast, and encrypted (SRTP, RFC 3711) over each of
+// them for those that come by TLS. It is the one home of gortsplib, which does the
+// signalling: requests and sessions. Which transport a session has is decided in
+// transport.go; gortsplib sees plain ones over TCP or UDP alone. Media is written
+// by this package itself, each frame whole, so that a slow viewer loses whole GOPs
+// and harms nobody else: viewers over plain TCP that are in step are served by one
+// goroutine a stream, all others by one of their own, and those of a multicast
+// group by that of the group.
 //
 // The package never opens a board, never decodes, never keeps a frame longer
 // than it takes to send it, and knows nothing of members or epochs: who may
 // look is asked of [Credentials] at every request. Nothing of gortsplib or of
 // RTP leaves it. What viewers say is handed to package talk as it came.
 //
-// Who owns what: a [Server] owns the listeners, the UDP sockets, all
-// connections and all viewers; the rings belong to the caller. gortsplib's own
-// queues and sender reports are not used: it writes RTSP responses and nothing
-// else, and conn.go keeps those and media apart on a shared connection.
+// Who owns what: a [Server] owns both listeners, the UDP sockets, all
+// connections, viewers and multicast groups; the rings belong to the caller.
+// gortsplib's own queues and sender reports are not used: it writes RTSP responses
+// and nothing else, and conn.go keeps those and media apart on a shared connection.
+// What clients send goes by framer.go first, which bounds it.
 package rtsp
 
 import (

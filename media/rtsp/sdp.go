@@ -40,6 +40,9 @@ func (s *Server) describe(ctx context.Context, c *conn, o *offer, user, query st
 		if err != nil {
 			return nil, err
 		}
+		if g.sealer != nil {
+			g.sealer.settled(ctx)
+		}
 		b, err := g.offer.sdp(g.tracks, g.sealer)
 		return g.place(b), err
 	}
@@ -60,7 +63,11 @@ func (s *Server) settle(ctx context.Context, c *conn, v *viewer) error {
 	}
 	v.watch()
 	if v.way.by == overMulticast {
-		return s.enter(ctx, v)
+		err := s.enter(ctx, v)
+		if v.sealer != nil {
+			v.sealer.settled(ctx)
+		}
+		return err
 	}
 	if !v.way.srtp {
 		return nil

@@ -1,6 +1,7 @@
 package rtsp
 
 import (
+	"context"
 	"crypto/rand"
 	"fmt"
 	"sync"
@@ -16,6 +17,9 @@ const (
 	masterKey    = 16 // bytes
 	masterSalt   = 14
 	sealOverhead = 14 // bytes that a packet of RTCP grows by; one of RTP by 10
+
+	roundRoom = 512 // numbers of the picture before they go round, 2 seconds or more
+	roundWait = 5 * time.Second
 )
 
 // sealer encrypts what goes to one viewer, or to one multicast group: each track
@@ -26,11 +30,12 @@ type sealer struct {
 
 	mu     sync.Mutex
 	tracks []*srtp.Context
+	newest []uint16   // sequence number, by track
 	header rtp.Header // scratch
 }
 
 func newSealer(tracks int) (*sealer, error) {
-	s := &sealer{}
+	s := &sealer{newest: make([]uint16, tracks)}
 	for range tracks {
 		k := make([]byte, masterKey+masterSalt)
 		rand.Read(k) //nolint:errcheck // never fails
@@ -62,11 +67,36 @@ func (s *sealer) seal(dst, packet []byte, track int, control bool) ([]byte, erro
 		b, err = s.tracks[track].EncryptRTCP(dst[at:at], packet, nil)
 	} else {
 		b, err = s.tracks[track].EncryptRTP(dst[at:at], packet, &s.header)
+		s.newest[track] = s.header.SequenceNumber
 	}
 	if err != nil {
 		return dst, fmt.Errorf("encrypt: %w", err)
 	}
 	return dst[:at+len(b)], nil
+}
+
+// settled waits, for a while, until no numbering is about to go round: how often
+// it has is part of what a key is told with, and a viewer that joins a group just
+// then would count one too few for good.
+func (s *sealer) settled(ctx context.Context) {
+	for end := time.Now().Add(roundWait); s.aboutToGoRound() && time.Now().Before(end); {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(roundWait / 100):
+		}
+	}
+}
+
+func (s *sealer) aboutToGoRound() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for track, n := range s.newest {
+		if room := roundRoom >> (2 * track); int(n) >= 1<<16-room { // sound has fewer packets
+			return true
+		}
+	}
+	return false
 }
 
 // message tells the key of a track (MIKEY, RFC 3830 and RFC 7826, C.1.4.1); only

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/bluenviron/gortsplib/v4"
@@ -255,4 +256,34 @@ func TestS3_SealedPacketsBeyondTheirNumbers(t *testing.T) {
 	}
 	m := s.message(0, 0)
 	require.EqualValues(t, (30000+199999)>>16, m.Header.CSIDMapInfo[0].ROC, "what a late member of a group is told")
+}
+
+// Nobody is told a key when what goes with it is about to be wrong.
+func TestS3_KeysAreNotToldJustBeforeNumbersGoRound(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, err := newSealer(2)
+		require.NoError(t, err)
+		packet := make([]byte, 100)
+		packet[0] = 2 << 6
+		number := func(track int, n uint16) {
+			binary.BigEndian.PutUint16(packet[2:], n)
+			_, err := s.seal(make([]byte, 0, 128), packet, track, false)
+			require.NoError(t, err)
+		}
+		waited := func() time.Duration {
+			start := time.Now()
+			s.settled(t.Context())
+			return time.Since(start)
+		}
+		number(0, 65000)
+		number(1, 65400)
+		require.Zero(t, waited())
+		number(0, 65030)
+		time.AfterFunc(time.Second, func() { number(0, 3) })
+		require.InDelta(t, time.Second, waited(), float64(roundWait/50))
+		require.EqualValues(t, 1, s.message(0, 0).Header.CSIDMapInfo[0].ROC)
+		number(1, 65420)
+		require.InDelta(t, roundWait, waited(), float64(roundWait/50), "a stream that stands still")
+	})
 }

@@ -2,6 +2,7 @@ package rtsp
 
 import (
 	"bufio"
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -10,6 +11,7 @@ import (
 	"io"
 	"math/big"
 	"net"
+	"net/http"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -212,4 +214,19 @@ func TestM2_BadTLSAndMulticastConfiguration(t *testing.T) {
 		require.ErrorContains(t, err, c.want)
 		require.NotContains(t, err.Error(), "\n")
 	}
+}
+
+func TestM2_PicturesOverHTTPS(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, func(c *Config) {
+		withTLS(c)
+		c.Snapshot = func(context.Context) ([]byte, error) { return []byte("jpeg"), nil }
+	})
+	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
+	defer transport.CloseIdleConnections()
+	res, err := (&http.Client{Transport: transport, Timeout: patience}).Get("https://" + r.TLSAddr().String() + snapshotPath)
+	require.NoError(t, err)
+	defer res.Body.Close()
+	require.Equal(t, http.StatusUnauthorized, res.StatusCode)
+	require.Contains(t, res.Header.Get("WWW-Authenticate"), "Digest")
 }

@@ -236,3 +236,27 @@ func TestM2_PortsAreOneViewers(t *testing.T) {
 	eventually(t, "the ports back", func() bool { return r.claimed() == 0 })
 	require.Equal(t, base.StatusOK, third.do(base.Setup, "/trackID=0", sealed).StatusCode)
 }
+
+// A query is no part of the name, wherever clients put the track behind it.
+func TestM2_QueryIsNoPartOfTheName(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	r.push(0, time.Now())
+	for _, track := range []string{"?x=y/trackID=0", "/trackID=0?x=y"} {
+		c := r.raw()
+		c.address += "?x=y"
+		require.Equal(t, base.StatusOK, c.login().StatusCode)
+		c.address = r.plainURL("main")
+		require.Equal(t, base.StatusOK, c.do(base.Setup, track, interleaved("0-1")).StatusCode, track)
+		c.address += "?x=y"
+		require.Equal(t, base.StatusOK, c.do(base.Play, "", nil).StatusCode)
+		_, f, err := c.read()
+		require.NoError(t, err)
+		require.NotNil(t, f)
+	}
+	for _, bad := range []string{"?x=y/trackID=9", "/trackID=-1", "/trackID=99999999999"} {
+		c := r.raw()
+		require.Equal(t, base.StatusOK, c.login().StatusCode)
+		require.Equal(t, base.StatusNotFound, c.do(base.Setup, bad, interleaved("2-3")).StatusCode, bad)
+	}
+}
