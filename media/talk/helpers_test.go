@@ -2,6 +2,7 @@ package talk
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -249,7 +250,7 @@ func speech(codec hal.Codec, lasts time.Duration, n int) (list []sent) {
 // say sends packets at their times, from now on.
 func say(t *testing.T, k *Talker, list []sent) {
 	t.Helper()
-	slices.SortStableFunc(list, func(a, b sent) int { return int(a.at - b.at) })
+	slices.SortStableFunc(list, func(a, b sent) int { return cmp.Compare(a.at, b.at) })
 	began := time.Now()
 	for i, s := range list {
 		time.Sleep(s.at - time.Since(began))
