@@ -84,7 +84,7 @@ func (p *plainSink) onWrite(fd uintptr) {
 	}
 	switch p.errno {
 	case nil:
-	case unix.EAGAIN, unix.ENOBUFS, unix.ENOMEM:
+	case unix.EAGAIN:
 		p.n, p.errno = 0, nil
 	default:
 		p.n, p.errno = 0, os.NewSyscallError("write", p.errno)
@@ -105,5 +105,5 @@ func (p *plainSink) ready() error {
 func (p *plainSink) onWritable(fd uintptr) bool {
 	set := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
 	n, err := unix.Poll(set, 0)
-	return n > 0 || err != nil && err != unix.EINTR
+	return n > 0 || err != nil
 }

@@ -12,6 +12,9 @@ import (
 // errBusy tells that a connection took less than a whole frame.
 var errBusy = errors.New("the connection takes no more at once")
 
+// memoryWait is until the kernel is asked again that has no memory for TCP.
+const memoryWait = 20 * time.Millisecond
+
 // label is what one viewer calls a sample.
 type label struct {
 	ts    uint32
@@ -108,14 +111,16 @@ func (v *viewer) deliverRest() error {
 	}
 	defer v.direct.release()
 	var late error
-	for {
+	for first := true; ; first = false {
 		before := v.rest.out
 		err := v.pass()
-		switch {
+		switch moved := v.rest.out > before; {
 		case !errors.Is(err, errBusy):
 			return err
-		case late != nil && v.rest.out == before:
+		case late != nil && !moved:
 			return late
+		case !first && !moved:
+			time.Sleep(memoryWait) // it has room, but the kernel has none for it
 		}
 		if late = v.direct.ready(); late != nil && !errors.Is(late, os.ErrDeadlineExceeded) {
 			return late
