@@ -422,6 +422,33 @@ func TestR1_TimeLimitIsOfProgress(t *testing.T) {
 	})
 }
 
+// A connection that says that it takes something, and then does not, is not asked
+// all the time.
+func TestR6_NoBusyLoopForAConnectionWithoutMemory(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, 1<<20, 1)
+		start, asked := time.Now(), 0
+		v := s.viewer(t.Context(), false, func(ctx context.Context) sink {
+			m := newMoody(ctx)
+			m.takes = func(n int) int {
+				if asked++; time.Since(start) < time.Second {
+					return 0
+				}
+				return n
+			}
+			return m
+		})
+		s.picture()
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		require.Equal(t, 1, s.inStep())
+		require.Less(t, asked, 100)
+		v.cancel(errDropped)
+		s.srv.work.Wait()
+	})
+}
+
 // A viewer in step has no goroutine, and is ended nevertheless.
 func TestR5_EveryWayOutOfStep(t *testing.T) {
 	t.Parallel()
