@@ -20,6 +20,7 @@ const (
 	snapshotPath = "/snapshot.jpg"
 	maxHeader    = 16 << 10 // bytes of a request, which has no body
 	retryAfter   = 2        // seconds, for a client that got no picture
+	pictureWrite = 32 << 10 // bytes of a response that are written at once
 )
 
 var errProtocol = errors.New("not a request over HTTP/1 without a body")
@@ -143,6 +144,6 @@ func writeHTTP(c *conn, res *http.Response) error {
 	if res.Close {
 		res.Header.Del("Connection")
 	}
-	w := bufio.NewWriterSize(c, 1<<10)
+	w := bufio.NewWriterSize(c, int(min(1<<10+res.ContentLength, pictureWrite)))
 	return cmp.Or(res.Write(w), w.Flush())
 }

@@ -2,6 +2,7 @@ package rtsp
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -207,4 +208,24 @@ func TestM2_HTTPRequestsInOnePacketAndByteByByte(t *testing.T) {
 	}
 	res, _ = c.read("GET")
 	require.Equal(t, http.StatusUnauthorized, res.StatusCode)
+}
+
+// countedWrites counts how often is written to it.
+type countedWrites struct {
+	net.Conn
+	n int
+}
+
+func (w *countedWrites) Write(b []byte) (int, error) {
+	w.n++
+	return len(b), nil
+}
+
+func TestM2_APictureLeavesInFewWrites(t *testing.T) {
+	t.Parallel()
+	w := &countedWrites{}
+	picture := make([]byte, 200<<10)
+	res := newHTTP(&http.Request{Method: http.MethodGet, ProtoMajor: 1, ProtoMinor: 1}, http.StatusOK, "image/jpeg", bytes.NewReader(picture))
+	require.NoError(t, writeHTTP(&conn{Conn: w, tls: true}, res))
+	require.LessOrEqual(t, w.n, len(picture)/pictureWrite+1)
 }
