@@ -167,7 +167,7 @@ func (h *handler) newViewer(c *conn, ctx *gortsplib.ServerHandlerOnSetupCtx, use
 			return nil, status(base.StatusServiceUnavailable)
 		}
 	}
-	v, err := h.srv.register(h.ctx, o, user, ctx.Session)
+	v, err := h.srv.register(h.ctx, o, user, c.shown, ctx.Session)
 	switch {
 	case errors.Is(err, errFull):
 		h.srv.slowLog(&h.srv.fullLog, "RTSP viewer refused: as many are playing as max_viewers allows",
@@ -177,7 +177,6 @@ func (h *handler) newViewer(c *conn, ctx *gortsplib.ServerHandlerOnSetupCtx, use
 		h.srv.complain("cannot set up an RTSP session", err)
 		return nil, status(base.StatusInternalServerError)
 	}
-	v.password = c.shown
 	if err := h.srv.settle(h.ctx, c, v); err != nil {
 		h.srv.unregister(v)
 		return nil, status(base.StatusServiceUnavailable)

@@ -127,6 +127,13 @@ func (g *group) newSender(ctx context.Context) *viewer {
 
 // enter makes a session a member of the group of its stream.
 func (s *Server) enter(ctx context.Context, v *viewer) error {
+	if err := s.admitTo(ctx, v); err != nil {
+		return err
+	}
+	return s.stillMay(v.user, v.password)
+}
+
+func (s *Server) admitTo(ctx context.Context, v *viewer) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	g, err := s.groupOf(ctx, v.offer, v.way.srtp)
@@ -141,6 +148,24 @@ func (s *Server) enter(ctx context.Context, v *viewer) error {
 
 // tell lets the client of a connection know the group that it has asked for.
 func (s *Server) tell(ctx context.Context, c *conn, o *offer, user string) (*group, error) {
+	g, err := s.noteAsker(ctx, c, o, user)
+	if err != nil {
+		return nil, err
+	}
+	return g, s.stillMay(user, c.shown)
+}
+
+// stillMay looks again at somebody who has just been noted among those who know
+// a key, and before they do: a Recheck since their request was judged, which may
+// have waited for a key frame, has not seen them there.
+func (s *Server) stillMay(user, password string) error {
+	if p, ok := s.cred(user); !ok || p != password {
+		return errDropped
+	}
+	return nil
+}
+
+func (s *Server) noteAsker(ctx context.Context, c *conn, o *offer, user string) (*group, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if c.gone {

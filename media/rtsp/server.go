@@ -241,7 +241,7 @@ func (s *Server) Stats() Stats {
 }
 
 // register makes a viewer, if there is room for one more.
-func (s *Server) register(ctx context.Context, o *offer, user string, session *gortsplib.ServerSession) (*viewer, error) {
+func (s *Server) register(ctx context.Context, o *offer, user, password string, session *gortsplib.ServerSession) (*viewer, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.running {
@@ -251,7 +251,7 @@ func (s *Server) register(ctx context.Context, o *offer, user string, session *g
 		s.count.refused.Add(1)
 		return nil, errFull
 	}
-	v := &viewer{srv: s, user: user, offer: o, session: session, tracks: o.tracks(), ports: make([][2]int, len(o.desc.Medias))}
+	v := &viewer{srv: s, user: user, password: password, offer: o, session: session, tracks: o.tracks(), ports: make([][2]int, len(o.desc.Medias))}
 	v.ctx, v.cancel = context.WithCancelCause(ctx)
 	s.viewers[v] = struct{}{}
 	return v, nil

@@ -1,6 +1,7 @@
 package rtsp
 
 import (
+	"encoding/binary"
 	"errors"
 	"net"
 	"net/netip"
@@ -65,16 +66,50 @@ func (v *viewer) learn(req *base.Request, track int) {
 	if !v.way.srtp || v.way.by != overUDP || k.Unmarshal(req.Header["KeyMgmt"]) != nil {
 		return
 	}
-	c, err := newContext(keyOf(k.MikeyMessage), srtp.SRTCPReplayProtection(64))
-	if err != nil {
+	r := &reports{key: keyOf(k.MikeyMessage)}
+	if r.begin() != nil {
 		return
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.reports == nil {
-		v.reports = map[int]*srtp.Context{}
+		v.reports = map[int]*reports{}
 	}
-	v.reports[track] = c
+	v.reports[track] = r
+}
+
+// reports opens what one client encrypts on one track. It listens to the first
+// sender alone that has shown the key: the library remembers each sender before
+// it knows whether it has the key, so whoever forges packets could have it
+// remember without end.
+type reports struct {
+	key    []byte
+	opener *srtp.Context
+	sender uint32 // SSRC
+	known  bool   // sender is
+}
+
+func (r *reports) begin() (err error) {
+	r.opener, err = newContext(r.key, srtp.SRTCPReplayProtection(64))
+	return err
+}
+
+// has tells whether b is a report of the client that was not heard before.
+func (r *reports) has(b []byte) bool {
+	if len(b) < 8 {
+		return false
+	}
+	sender := binary.BigEndian.Uint32(b[4:])
+	if r.known && sender != r.sender {
+		return false
+	}
+	_, err := r.opener.DecryptRTCP(nil, b, nil)
+	if err == nil {
+		r.sender, r.known = sender, true
+	} else if !r.known {
+		_ = r.begin() // forgets the forger; it went well before
+	}
+	return err == nil
 }
 
 // hearReports reads what viewers over SRTP report until the socket is closed. All
@@ -102,8 +137,8 @@ func (s *Server) hearReports(sock *net.UDPConn) {
 func (v *viewer) isReport(b []byte) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	for _, c := range v.reports {
-		if _, err := c.DecryptRTCP(nil, b, nil); err == nil {
+	for _, r := range v.reports {
+		if r.has(b) {
 			return true
 		}
 	}

@@ -150,7 +150,9 @@ type sealedSink struct {
 func newSealedSink(to sink, s *sealer, tracks []track, buffers *sync.Pool) *sealedSink {
 	k := &sealedSink{sink: to, sealer: s, buffers: buffers}
 	for i := range tracks {
-		k.what[tracks[i].channel], k.what[tracks[i].channel+1] = uint8(2*i), uint8(2*i+1)
+		if t := &tracks[i]; t.on { // or its channel says nothing, and would be taken for another's
+			k.what[t.channel], k.what[t.channel+1] = uint8(2*i), uint8(2*i+1)
+		}
 	}
 	return k
 }

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/bluenviron/gortsplib/v4"
-	"github.com/pion/srtp/v3"
 	"go.uber.org/zap"
 
 	"iid2secure.nl/camagent/media"
@@ -44,10 +43,10 @@ type viewer struct {
 	ctx      context.Context
 	cancel   context.CancelCauseFunc
 
-	mu      sync.Mutex            // over SETUPs on several connections
-	tracks  []track               // video, then sound if it was offered
-	ports   [][2]int              // UDP: the viewer's, by track
-	reports map[int]*srtp.Context // what its client encrypts, by track
+	mu      sync.Mutex       // over SETUPs on several connections
+	tracks  []track          // video, then sound if it was offered
+	ports   [][2]int         // UDP: the viewer's, by track
+	reports map[int]*reports // what its client encrypts, by track
 
 	sink    sink // set by setSink, read-only afterwards
 	since   time.Time
