@@ -146,7 +146,7 @@ func sameResource(requested *url.URL, uri string) bool {
 }
 
 func streamPath(path string) string {
-	path, _, _ = strings.Cut(path, "/trackID=")
+	path, _, _ = strings.Cut(path, trackKey)
 	return strings.Trim(path, "/")
 }
 

@@ -18,8 +18,6 @@ func TestR1_GoodViewerInABadCrowd(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, func(c *Config) { c.WriteTimeout = 2 * time.Second })
 	r.play()
-	good := r.raw()
-	good.play()
 	const stuck, moody, fine = 25, 25, 49
 	over := make(chan struct{})
 	var others sync.WaitGroup
@@ -46,6 +44,8 @@ func TestR1_GoodViewerInABadCrowd(t *testing.T) {
 		}
 		others.Wait()
 	})
+	good := r.raw() // the last to come, as it must be read from then on
+	good.play()
 	p := good.pictures()
 	var got [][]byte
 	for r.Stats().Timeouts < stuck || len(got) < 100 {

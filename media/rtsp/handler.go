@@ -42,6 +42,9 @@ func (h *handler) OnRequest(sc *gortsplib.ServerConn, req *base.Request) {
 		c.choice = h.srv.chooseFor(c, req)
 		req.Header["Transport"] = h.srv.forGortsplib(c.choice)
 	}
+	if req.Method == base.Play && req.URL != nil {
+		req.URL = wholeStream(req.URL)
+	}
 }
 
 // OnResponse sees each answer just before it is written.

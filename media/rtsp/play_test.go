@@ -7,7 +7,9 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/bluenviron/gortsplib/v4/pkg/base"
 	"github.com/stretchr/testify/require"
 
 	"iid2secure.nl/camagent/hal"
@@ -126,5 +128,20 @@ func run(t *testing.T, name string, args ...string) {
 	require.NoError(t, err, "%s %s\n%s", name, strings.Join(args, " "), out)
 	if len(out) > 0 {
 		t.Logf("%s", out)
+	}
+}
+
+// Some clients ask for one track to play, and mean all (yellowstone).
+func TestM2_PlayByTheURLOfATrack(t *testing.T) {
+	t.Parallel()
+	for _, suffix := range []string{"/trackID=0", "/trackID=1", "/?a=b/trackID=0"} {
+		r := newRig(t, nil)
+		r.push(0, time.Now())
+		c := r.raw()
+		require.Equal(t, base.StatusOK, c.login().StatusCode)
+		require.Equal(t, base.StatusOK, c.do(base.Setup, "/trackID=0", interleaved("0-1")).StatusCode)
+		require.Equal(t, base.StatusOK, c.do(base.Play, suffix, nil).StatusCode, suffix)
+		_, err := c.pictures().next()
+		require.NoError(t, err)
 	}
 }

@@ -107,7 +107,7 @@ const (
 	groupTracks     = 2                      // of a stream over multicast
 	multicastTTL    = 1                      // it never leaves the network
 	keyAge          = time.Second            // an older newest key frame is not good enough for a new viewer
-	reportEvery     = 5 * time.Second        // RTCP sender reports
+	reportEvery     = time.Second            // RTCP sender reports: players line up what they replay by the second one
 	maxRequest      = 16 << 10               // bytes of a request with its body, or of a frame from a client
 	partingTime     = 20 * time.Millisecond  // that the end of a TLS connection may take to be said
 	wrongAnswers    = 3                      // so many end the connection

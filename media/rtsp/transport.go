@@ -254,13 +254,15 @@ func (a *answered) tellKey(res *base.Response) (err error) {
 	return err
 }
 
+// trackKey stands between a stream's URL and the number of a track.
+const trackKey = "/trackID="
+
 // trackOf reads the number of a track from the URL of a SETUP: behind the path,
 // or behind the query as ffmpeg has it; without one it is the first.
 func trackOf(u *base.URL) int {
-	const key = "/trackID="
 	for _, s := range []string{u.RawQuery, u.Path} {
-		if i := strings.LastIndex(s, key); i >= 0 {
-			n, err := strconv.ParseUint(s[i+len(key):], 10, 31)
+		if i := strings.LastIndex(s, trackKey); i >= 0 {
+			n, err := strconv.ParseUint(s[i+len(trackKey):], 10, 31)
 			if err != nil {
 				return -1
 			}
@@ -268,6 +270,15 @@ func trackOf(u *base.URL) int {
 		}
 	}
 	return 0
+}
+
+// wholeStream is a URL without the track that some clients play by: all tracks of
+// a session play together (RFC 2326, C.3).
+func wholeStream(u *base.URL) *base.URL {
+	whole := *u
+	whole.Path, _, _ = strings.Cut(whole.Path, trackKey)
+	whole.RawQuery, _, _ = strings.Cut(whole.RawQuery, trackKey)
+	return &whole
 }
 
 // sinkOn makes what a viewer's packets go to; c is the connection of its PLAY.

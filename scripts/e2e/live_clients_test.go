@@ -65,7 +65,7 @@ func clients(programs string) []client {
 // catchUp is how long it takes until the next sender report. GStreamer plays what it
 // is given from some time back faster, each medium by itself, and lines both up by
 // that report; who joins a multicast knows no time of day before.
-const catchUp = 6 * time.Second
+const catchUp = 2 * time.Second
 
 // address is the URL of a client's stream.
 func (c client) address(live command.Live) string {
