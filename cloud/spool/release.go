@@ -263,14 +263,18 @@ func (s *Spool) OpenPart(name string) (io.ReadSeekCloser, error) {
 func (s *Spool) List(before string, limit int) []Entry {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var out []Entry
+	var list []*item
 	for _, it := range s.x.byName {
 		if before == "" || it.name < before {
-			out = append(out, Entry{Name: it.name, Size: it.bytes(), Uploaded: it.uploaded})
+			list = append(list, it)
 		}
 	}
-	slices.SortFunc(out, func(a, b Entry) int { return strings.Compare(b.Name, a.Name) })
-	return out[:max(0, min(limit, len(out)))]
+	slices.SortFunc(list, func(a, b *item) int { return strings.Compare(b.name, a.name) })
+	var out []Entry
+	for _, it := range list[:max(0, min(limit, len(list)))] {
+		out = append(out, Entry{Name: it.name, Size: it.bytes(), Uploaded: it.uploaded})
+	}
+	return out
 }
 
 // Stats returns the state of the card; it never waits for the card.

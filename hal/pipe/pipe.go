@@ -91,7 +91,9 @@ func New(c Config) (*Board, error) {
 		return nil, err
 	}
 	b := &Board{log: c.Log, sources: slices.Clone(c.Sources), fifoWait: writerWithin, open: map[*stream]bool{}}
-	slices.SortFunc(b.sources, func(x, y Source) int { return order(x.Stream) - order(y.Stream) })
+	if order(b.sources[0].Stream) > 0 { // main and sub, that is: sorting so few takes 20 kB of code
+		slices.Reverse(b.sources)
+	}
 	for _, s := range b.sources {
 		b.streams = append(b.streams, s.info())
 	}
