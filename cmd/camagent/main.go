@@ -12,7 +12,6 @@ import (
 	"runtime/debug"
 	"sync"
 	"syscall"
-	"time"
 
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
@@ -26,14 +25,6 @@ import (
 
 // usageError marks a wrong command line: exit code 2.
 type usageError struct{ error }
-
-// A camera has little memory, and little garbage: what lives is mostly frames,
-// which the collector need not look into. So the heap may be tight, and what
-// only the start needed is given back once it is over.
-const (
-	gcPercent = 10
-	startOver = 5 * time.Second
-)
 
 func main() {
 	if os.Getenv("GOGC") == "" {
@@ -121,7 +112,7 @@ func run(cmd *cobra.Command, _ []string) error {
 		return err
 	}
 	defer log.Sync()
-	defer time.AfterFunc(startOver, debug.FreeOSMemory).Stop()
+	defer stayLean(cmd.Context(), log)()
 	button := make(chan os.Signal, 1)
 	signal.Notify(button, syscall.SIGUSR1)
 	defer signal.Stop(button)
