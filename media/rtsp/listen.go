@@ -10,6 +10,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"go.uber.org/zap"
 )
 
 // doors are the sockets of one Run. What is not configured is nil.
@@ -180,8 +182,8 @@ func (s *Server) listen() (d *doors, err error) {
 	return d, s.listenUDP(d)
 }
 
-// checkMulticast tells what can't be right; whether there is a way out is seen
-// when somebody asks for multicast.
+// checkMulticast tells what can't be right. Whether there is a way out is seen
+// each time that somebody asks for multicast; the log has it from the start.
 func (s *Server) checkMulticast() error {
 	if !s.cfg.Multicast {
 		return nil
@@ -193,6 +195,9 @@ func (s *Server) checkMulticast() error {
 	}
 	if p := s.cfg.MulticastPort; p%2 != 0 || p > 65535-4*groupTracks {
 		return fmt.Errorf("multicast port %d is not an even port with room behind it", p)
+	}
+	if _, err := exitBy(s.cfg.MulticastInterface); err != nil { // it may come yet
+		s.cfg.Log.Warn("multicast is configured and cannot leave", zap.Error(err))
 	}
 	return nil
 }

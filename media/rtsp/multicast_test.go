@@ -310,6 +310,7 @@ func TestM2_MulticastFollowsTheSound(t *testing.T) {
 func TestM2_MulticastThatCannotLeaveIs503(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, func(c *Config) { withMulticast(c); c.MulticastInterface = "nowhere" })
+	require.NotZero(t, r.log.FilterMessageSnippet("cannot leave").Len(), "told when the server begins")
 	r.push(0, time.Now())
 	c := r.raw()
 	require.Equal(t, base.StatusOK, c.login().StatusCode)

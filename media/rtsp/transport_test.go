@@ -260,3 +260,32 @@ func TestM2_QueryIsNoPartOfTheName(t *testing.T) {
 		require.Equal(t, base.StatusNotFound, c.do(base.Setup, bad, interleaved("2-3")).StatusCode, bad)
 	}
 }
+
+// FuzzTransports: whatever a client asks for, gortsplib is asked for one plain
+// transport that it knows.
+func FuzzTransports(f *testing.F) {
+	for _, s := range []string{
+		"RTP/AVP/TCP;unicast;interleaved=4-5", "RTP/SAVP/UDP;unicast;client_port=2-3,RTP/AVP;multicast", "RTP/AVP;source=x;client_port=65534",
+		`RTP/AVP/TCP;mode="PLAY";interleaved=254`, ";;,,=", "RTP/AVP;multicast;port=1-2;ttl=9",
+	} {
+		f.Add(s)
+	}
+	s := New(Config{}, nil, nil, nil)
+	f.Fuzz(func(t *testing.T, header string) {
+		for _, tr := range append(parseTransports(base.HeaderValue{header}), transport{way: way{by: overTCP}}) {
+			var list headers.Transports
+			require.NoError(t, list.Unmarshal(s.forGortsplib(&tr)))
+			require.Len(t, list, 1)
+			require.False(t, list[0].Secure)
+			require.NotEqual(t, list[0].Protocol == headers.TransportProtocolUDP, list[0].ClientPorts == nil)
+			require.True(t, list[0].Delivery == nil || *list[0].Delivery == headers.TransportDeliveryUnicast)
+			require.Equal(t, tr.keptAsUDP(), list[0].Protocol == headers.TransportProtocolUDP)
+			if id := list[0].InterleavedIDs; id != nil {
+				require.True(t, id[0] >= 0 && id[1] == id[0]+1 && id[1] <= 255)
+			}
+			if tr.by == overUDP {
+				require.True(t, tr.ports[0] > 0 && tr.ports[1] == tr.ports[0]+1 && tr.ports[1] <= 65535)
+			}
+		}
+	})
+}
