@@ -3,6 +3,7 @@ package rtsp
 import (
 	"context"
 	"os"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -18,9 +19,9 @@ type direct interface {
 	// else has it, which is never so if wait is set. An error says why the viewer
 	// has ended: then nothing is held.
 	hold(wait bool) (bool, error)
-	// sendNow sends what the connection takes at once, and returns how much that
-	// was; less than all is no error. The caller holds it.
-	sendNow(b []byte) (int, error)
+	// sendNow sends what the connection takes at once, by the caller's writer, and
+	// returns how much that was; less than all is no error. The caller holds it.
+	sendNow(w *writer, b []byte) (int, error)
 	// ready waits until the connection takes more, os.ErrDeadlineExceeded if it
 	// did not for WriteTimeout. The caller holds it.
 	ready() error
@@ -30,24 +31,16 @@ type direct interface {
 // plainSink sends on a connection that is nothing but TCP.
 type plainSink struct {
 	tcpSink
-	raw syscall.RawConn
-
-	// Arguments and results of the callbacks, which are made once.
-	b        []byte
-	n        int
-	errno    error
-	write    func(fd uintptr)
-	writable func(fd uintptr) bool
+	over *atomic.Bool // the viewer was cancelled: nothing may follow
+	raw  syscall.RawConn
 }
 
-func newPlainSink(ctx context.Context, c *conn) (*plainSink, error) {
+func newPlainSink(v *viewer, c *conn) (*plainSink, error) {
 	raw, err := c.raw.SyscallConn()
 	if err != nil {
 		return nil, err
 	}
-	p := &plainSink{tcpSink: tcpSink{ctx: ctx, conn: c}, raw: raw}
-	p.write, p.writable = p.onWrite, p.onWritable
-	return p, nil
+	return &plainSink{tcpSink: tcpSink{ctx: v.ctx, conn: c}, over: &v.over, raw: raw}, nil
 }
 
 func (p *plainSink) hold(wait bool) (bool, error) {
@@ -56,7 +49,7 @@ func (p *plainSink) hold(wait bool) (bool, error) {
 	} else if !p.conn.mu.TryLock() {
 		return false, nil
 	}
-	if p.ctx.Err() != nil {
+	if p.over.Load() {
 		p.conn.mu.Unlock()
 		return false, context.Cause(p.ctx)
 	}
@@ -65,29 +58,46 @@ func (p *plainSink) hold(wait bool) (bool, error) {
 
 func (p *plainSink) release() { p.conn.mu.Unlock() }
 
-func (p *plainSink) sendNow(b []byte) (int, error) {
-	p.b = b
-	err := p.raw.Control(p.write)
-	p.b = nil
+func (p *plainSink) sendNow(w *writer, b []byte) (int, error) { return w.write(p.raw, b) }
+
+// writer writes without waiting. It has what goes in and out of the callback that
+// a system's connection wants, so that this is made once.
+type writer struct {
+	b        []byte
+	n        int
+	err      error
+	callback func(fd uintptr)
+}
+
+func newWriter() *writer {
+	w := &writer{}
+	w.callback = w.onWrite
+	return w
+}
+
+func (w *writer) write(c syscall.RawConn, b []byte) (int, error) {
+	w.b = b
+	err := c.Control(w.callback)
+	w.b = nil
 	if err != nil {
 		return 0, err
 	}
-	return p.n, p.errno
+	return w.n, w.err
 }
 
-func (p *plainSink) onWrite(fd uintptr) {
+func (w *writer) onWrite(fd uintptr) {
 	for {
-		p.n, p.errno = unix.Write(int(fd), p.b)
-		if p.errno != unix.EINTR {
+		w.n, w.err = unix.Write(int(fd), w.b)
+		if w.err != unix.EINTR {
 			break
 		}
 	}
-	switch p.errno {
+	switch w.err {
 	case nil:
 	case unix.EAGAIN:
-		p.n, p.errno = 0, nil
+		w.n, w.err = 0, nil
 	default:
-		p.n, p.errno = 0, os.NewSyscallError("write", p.errno)
+		w.n, w.err = 0, os.NewSyscallError("write", w.err)
 	}
 }
 
@@ -97,12 +107,12 @@ func (p *plainSink) ready() error {
 	if err := c.raw.SetWriteDeadline(c.deadline); err != nil {
 		return err
 	}
-	return p.raw.Write(p.writable)
+	return p.raw.Write(writable)
 }
 
-// onWritable asks the kernel, which wants a third of its buffer free before it
+// writable asks the kernel, which wants a third of its buffer free before it
 // wakes who waits; so one write makes up for the wake-up.
-func (p *plainSink) onWritable(fd uintptr) bool {
+func writable(fd uintptr) bool {
 	set := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
 	n, err := unix.Poll(set, 0)
 	return n > 0 || err != nil

@@ -26,6 +26,7 @@ type fan struct {
 	stop    context.CancelFunc // ends its waiting
 
 	shared shared
+	writer *writer // there while it runs
 }
 
 // join puts a viewer in step if r, which it has read to its end, is as far as the
@@ -61,14 +62,14 @@ func (f *fan) remove(v *viewer) bool {
 
 func (f *fan) begin(r *media.Reader) {
 	ctx, cancel := context.WithCancel(context.Background())
-	f.reader, f.stop = r, cancel
+	f.reader, f.stop, f.writer = r, cancel, newWriter()
 	f.srv.work.Go(func() { f.run(ctx, r) })
 }
 
 func (f *fan) endIfIdle() {
 	if len(f.viewers) == 0 && f.reader != nil {
 		f.stop()
-		f.reader, f.shared.out.buf = nil, nil
+		f.reader, f.writer, f.shared.out.buf = nil, nil, nil
 	}
 }
 

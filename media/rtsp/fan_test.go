@@ -58,7 +58,7 @@ func (m *moody) hold(wait bool) (bool, error) {
 
 func (m *moody) release() { <-m.mu }
 
-func (m *moody) sendNow(b []byte) (int, error) {
+func (m *moody) sendNow(_ *writer, b []byte) (int, error) {
 	select {
 	case <-m.over:
 		return 0, net.ErrClosed
@@ -157,7 +157,7 @@ func (s *stage) viewer(ctx context.Context, sound bool, sinkOf func(context.Cont
 			{on: sound, channel: 6, payload: 0, ssrc: s.rnd.Uint32(), seq: uint16(s.rnd.Uint32()), base: s.rnd.Uint32(), rate: 8000},
 		},
 	}
-	v.ctx, v.cancel = context.WithCancelCause(ctx)
+	v.live(ctx)
 	v.setSink(sinkOf(v.ctx))
 	s.srv.work.Add(1)
 	go v.run()

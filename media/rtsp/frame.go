@@ -156,7 +156,7 @@ func (v *viewer) sendRest(b []byte) error {
 	if b = b[n:]; len(b) == 0 {
 		return nil
 	}
-	n, err := v.direct.sendNow(b)
+	n, err := v.direct.sendNow(v.writer, b)
 	v.rest.out += n
 	if err == nil && n < len(b) {
 		err = errBusy

@@ -112,7 +112,7 @@ func (s *Server) placeOf(key groupKey, tracks int) (addr netip.Addr, ports [][2]
 func (g *group) newSender(ctx context.Context) *viewer {
 	v := &viewer{srv: g.srv, offer: g.offer, way: way{overMulticast, g.key.srtp}, tls: g.key.srtp, udp: true, stands: g,
 		tracks: g.offer.tracks(), name: rand.Text(), address: &net.UDPAddr{IP: g.addr.AsSlice(), Port: g.ports[0][0]}}
-	v.ctx, v.cancel = context.WithCancelCause(ctx)
+	v.live(ctx)
 	u := &udpSink{ctx: v.ctx, from: g.socks}
 	for i := range v.tracks {
 		v.tracks[i].on, v.tracks[i].channel = true, uint8(2*i)

@@ -252,7 +252,7 @@ func (s *Server) register(ctx context.Context, o *offer, user, password string, 
 		return nil, errFull
 	}
 	v := &viewer{srv: s, user: user, password: password, offer: o, session: session, tracks: o.tracks(), ports: make([][2]int, len(o.desc.Medias))}
-	v.ctx, v.cancel = context.WithCancelCause(ctx)
+	v.live(ctx)
 	s.viewers[v] = struct{}{}
 	return v, nil
 }

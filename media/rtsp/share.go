@@ -86,7 +86,7 @@ func (f *fan) send(v *viewer, t *track) bool {
 	c := &f.shared
 	l := v.label(t, &c.Sample, &c.moment)
 	b := c.relabel(v, t, l)
-	n, err := v.direct.sendNow(b)
+	n, err := v.direct.sendNow(f.writer, b)
 	part := err == nil && n > 0 && n < len(b)
 	if !part {
 		v.direct.release()

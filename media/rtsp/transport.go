@@ -293,7 +293,7 @@ func (v *viewer) sinkOn(c *conn) (s sink, err error) {
 	case c.tls || v.way.srtp:
 		s = &tcpSink{ctx: v.ctx, conn: c}
 	default:
-		s, err = newPlainSink(v.ctx, c)
+		s, err = newPlainSink(v, c)
 	}
 	return v.sealing(s), err
 }

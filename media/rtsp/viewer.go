@@ -27,6 +27,16 @@ var (
 // its own over the ring, while it is not. Everything below mu is touched by its
 // session's goroutine before it starts and by who serves it afterwards.
 type viewer struct {
+	// What the fan looks at for each sample stands together: with many viewers
+	// nothing of it is in the processor's cache.
+	direct direct      // its sink, if that never waits; or else it is never in step
+	from   uint64      // position from which the fan serves it
+	inStep bool        // guarded by fan.mu
+	over   atomic.Bool // cancelled
+	tracks []track     // video, then sound if it was offered; guarded by mu
+	line   timeline
+	seen   atomic.Uint64 // frames sent
+
 	srv      *Server
 	user     string
 	password string // of the user at SETUP
@@ -44,7 +54,6 @@ type viewer struct {
 	cancel   context.CancelCauseFunc
 
 	mu      sync.Mutex       // over SETUPs on several connections
-	tracks  []track          // video, then sound if it was offered
 	ports   [][2]int         // UDP: the viewer's, by track
 	reports map[int]*reports // what its client encrypts, by track
 
@@ -54,18 +63,24 @@ type viewer struct {
 	address net.Addr
 	playing bool
 
-	fan    *fan   // of its stream
-	direct direct // its sink, if that never waits; or else it is never in step
-	inStep bool   // guarded by fan.mu
-	from   uint64 // position from which the fan serves it
+	fan    *fan // of its stream
 	send   func([]byte) error
 	rest   frame // on its way
 	skip   int   // bytes of it that a pass need not send
 	out    gather
-	line   timeline
-	name   string        // of both tracks in RTCP (RFC 7022: random)
-	seen   atomic.Uint64 // frames sent
+	writer *writer
+	name   string // of both tracks in RTCP (RFC 7022: random)
 	skips  atomic.Uint64
+}
+
+// live gives the viewer its time, which ends with ctx or when it is cancelled.
+func (v *viewer) live(ctx context.Context) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	v.ctx = ctx
+	v.cancel = func(cause error) {
+		cancel(cause)
+		v.over.Store(true)
+	}
 }
 
 // connect decides where packets go; it is the last step before start.
@@ -94,7 +109,7 @@ func (v *viewer) use(s sink) {
 	v.sink, v.send, v.since = s, s.send, time.Now()
 	v.fan = v.srv.fans[v.offer.stream.Name]
 	if d, ok := s.(direct); ok {
-		v.direct, v.send = d, v.sendRest
+		v.direct, v.send, v.writer = d, v.sendRest, newWriter()
 	}
 }
 
