@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/debug"
 	"sync"
 	"syscall"
@@ -27,6 +28,7 @@ import (
 type usageError struct{ error }
 
 func main() {
+	runtime.MemProfileRate = 0 // nobody reads that profile here, and it grows for hours
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
