@@ -39,10 +39,8 @@ func withPrograms(run func() int) (int, error) {
 			return 1, fmt.Errorf("%s is missing: make tools installs the Debian packages that the tests need", tool)
 		}
 	}
-	// As the Makefile builds them, so that the build cache serves both.
-	build := exec.Command("go", "build", "-trimpath", "-o", bin+"/", "./cmd/...")
-	build.Dir = filepath.Join("..", "..")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	build := exec.Command("make", "-C", filepath.Join("..", ".."), "build", "BIN="+bin)
+	build.Env = append(os.Environ(), "MAKEFLAGS=") // what a make above us was told is not for this one
 	if out, err := build.CombinedOutput(); err != nil {
 		return 1, fmt.Errorf("building the programs: %w: %s", err, out)
 	}
