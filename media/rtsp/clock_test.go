@@ -5,6 +5,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/bluenviron/gortsplib/v4"
 	"github.com/bluenviron/gortsplib/v4/pkg/description"
@@ -14,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"iid2secure.nl/camagent/hal"
+	"iid2secure.nl/camagent/media"
 )
 
 // Sound and picture are on one clock, told from the first second.
@@ -137,6 +139,50 @@ func (r *rig) pictureOf(t *testing.T, begin []byte) int {
 	}
 	t.Fatal("the first picture was never pushed")
 	return 0
+}
+
+// A step of the wall clock moves no timestamp, and is told by the next report.
+func TestR1_StepOfTheWallClockTearsNothing(t *testing.T) {
+	t.Parallel()
+	const steps = 100 // pictures before the step, and after
+	for _, by := range []time.Duration{time.Hour, -time.Hour, 300 * time.Millisecond, -20 * time.Second} {
+		zero := time.Now()
+		v := &viewer{fan: &fan{zero: zero}}
+		tr := &track{rate: 90000, base: 1<<32 - 90000} // wraps around meanwhile
+		told := 0
+		for i := range 2 * steps {
+			at := zero.Add(time.Duration(i) * interval)
+			want := at.Round(0)
+			if i >= steps {
+				want = want.Add(by)
+				at = step(at, by)
+			}
+			s := &media.Sample{Kind: media.Video, Time: at}
+			m := v.fan.moment(s, tr.rate, at.Add(time.Millisecond))
+			round := v.line.round
+			l := v.label(tr, s, &m)
+			require.Equal(t, tr.base+uint32(i*3600), l.ts, "picture %d, step %v", i, by)
+			if v.line.round != round {
+				told++
+				require.WithinDuration(t, want, v.line.wallTime(m.since), time.Millisecond, "report with picture %d, step %v", i, by)
+			}
+			tr.started, tr.last = true, l.ts
+		}
+		require.InDelta(t, 2*steps*interval/reportEvery, told, 1, "reports, step %v", by)
+	}
+}
+
+// step gives a time the wall-clock reading that it would have after a step of the
+// clock, and leaves its monotonic reading as it is, which no function does.
+func step(at time.Time, by time.Duration) time.Time {
+	type layout struct { // of a time.Time
+		wall uint64
+		ext  int64
+		loc  *time.Location
+	}
+	stepped := at.Add(by)
+	(*layout)(unsafe.Pointer(&stepped)).ext = (*layout)(unsafe.Pointer(&at)).ext
+	return stepped
 }
 
 func fromNTP(v uint64) time.Time {
