@@ -45,12 +45,13 @@ test: tools lint build test-arm $(BIN)/gotestsum ## everything: as 32-bit ARM, t
 	CGO_ENABLED=1 $(BIN)/gotestsum --format pkgname -- -race -count=1 -p 3 -timeout 9m ./...
 
 # What docs/testing.md says is too slow under emulation is left out.
-ARM  = $(shell $(GO) list ./hal/... ./media/... ./cloud/... ./agent/... ./config | grep -vE '/(hal/(sim|haltest|pipe|onboard|example)|media/(rtsp|talk))$$')
+ARM  = $(shell $(GO) list ./hal/... ./media/... ./cloud/... ./agent/... ./config | grep -vE '/(hal/(sim|haltest|pipe|onboard|example)|media/(rtsp|talk)|agent)$$')
 test-arm: tools $(BIN)/versitygw ## the tests of the packages, as 32-bit ARM
 	@sh scripts/arm.sh -timeout 9m $(ARM)
 	@sh scripts/arm.sh -timeout 9m -skip 'Conform|TestR[0-9]|Oversized' ./hal/pipe
 	@sh scripts/arm.sh -timeout 9m -skip 'Cable|Multicast|SRTP|Sealed|Recheck|NoKey|Crowd|Hundred|UDP|Talk' ./media/rtsp
 	@sh scripts/arm.sh -timeout 9m -skip 'Drift' ./media/talk
+	@sh scripts/arm.sh -timeout 9m -skip 'Viewers' ./agent
 
 test-vm: tools ## device tests in virtual machines, arm64 and 32-bit ARM, with Debian's kernels
 	@mkdir -p .vm/bin
