@@ -29,7 +29,7 @@ func TestR1_ViewerMissesNothingWhateverElseGoesWrong(t *testing.T) {
 	k := newCard(t)
 	opt.Camera = map[string]any{
 		"card":   map[string]any{"dir": k.dir, "require_mount": true},
-		"record": map[string]any{"clip_length": "3s"},
+		"record": map[string]any{"clip_length": "2s"},
 	}
 	s := k.newStackWith(t, opt)
 	if err := s.Start(t.Context()); err != nil {
@@ -64,7 +64,7 @@ func TestR1_ViewerMissesNothingWhateverElseGoesWrong(t *testing.T) {
 		bad.end(t)
 		eventually(t, 20*time.Second, "the card was "+bad.what, func() bool { return !told(t, s, "card") })
 	}
-	slowViewers(t, address)
+	slowViewers(t, s, address)
 	recordsAndUploads(t, s, status(t, s).Recording.Clips)
 
 	noneMissing(t, v.stop(t), time.Since(began), lostOf(t, s, "main")-lost)
@@ -112,7 +112,7 @@ func noneMissing(t *testing.T, list []seen, span time.Duration, lost int) {
 }
 
 // slowViewers has one viewer read nothing and one read 1 kB/s.
-func slowViewers(t *testing.T, address string) {
+func slowViewers(t *testing.T, s *stack.Stack, address string) {
 	t.Helper()
 	u, err := url.Parse(address)
 	if err != nil {
@@ -135,10 +135,15 @@ func slowViewers(t *testing.T, address string) {
 	b := make([]byte, 1000*every/time.Second)
 	for range 3 * trouble / every {
 		if _, err := list[0].br.Read(b); err != nil {
-			t.Logf("the viewer at 1 kB/s: %v", err)
-			return
+			t.Fatalf("the viewer at 1 kB/s: %v", err)
 		}
 		after(t, every)
+	}
+	for _, v := range status(t, s).Live.Sessions {
+		slow := slices.ContainsFunc(list, func(c *rtspClient) bool { return c.LocalAddr().String() == v.Address })
+		if slow && v.Frames > 100 {
+			t.Errorf("%d frames of %v sent to a viewer that reads nearly nothing", v.Frames, 3*trouble)
+		}
 	}
 }
 
