@@ -20,7 +20,7 @@ func TestM13_OwnServerAsStreamer(t *testing.T) {
 	var work sync.WaitGroup
 	t.Cleanup(func() { cancel(); work.Wait() })
 	own := media.NewStream("main", 8<<20)
-	server := rtsp.New(rtsp.Config{Address: "127.0.0.1:0"}, []*media.Stream{own}, func(string) (string, bool) { return secret, true }, nil)
+	server := rtsp.New(rtsp.Config{Address: "127.0.0.1:0", TCP: true}, []*media.Stream{own}, func(string) (string, bool) { return secret, true }, nil)
 	work.Go(func() { _ = server.Run(ctx) })
 	<-server.Ready()
 	pictures, sounds := play(t, ctx, &work, own)
