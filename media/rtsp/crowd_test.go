@@ -14,8 +14,8 @@ import (
 
 // R1: among a hundred viewers, of whom some read nothing and some stall now and
 // then, one that behaves misses no frame; those who read nothing are dropped.
+// Not parallel: players beside it would have to share the processors with it.
 func TestR1_GoodViewerInABadCrowd(t *testing.T) {
-	t.Parallel()
 	r := newRig(t, func(c *Config) { c.WriteTimeout = 2 * time.Second })
 	r.play()
 	const stuck, moody, fine = 25, 25, 49
