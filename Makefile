@@ -68,6 +68,7 @@ fuzz: ## every fuzz target, FUZZ inputs each
 # BENCH is parts of it, by commas: load, replay, late, churn, alloc, whole, size.
 bench: tools build $(BIN)/versitygw ## the figures of docs/performance.md, on this machine; JSON lines in .run/bench.jsonl
 	$(BUILD) -o $(BIN)/ ./scripts/bench ./scripts/bench/floor
+	@$(MAKE) -s cross CROSS=linux/arm/7
 	$(BIN)/bench --bin $(BIN) --cache $(RUN) --out $(RUN)/bench.jsonl --only '$(BENCH)'
 
 bench-arm: tools build $(BIN)/versitygw ## the same in instructions of 32-bit ARM, emulated; JSON lines in .run/bench-arm.jsonl

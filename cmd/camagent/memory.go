@@ -21,7 +21,7 @@ import (
 // which the collector need not look into. So the heap may be tight, and what
 // only the start needed is given back once it is over.
 const (
-	gcPercent = 10
+	gcPercent = 40
 	startOver = 5 * time.Second
 	trimEvery = time.Minute
 )

@@ -4,7 +4,9 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
+	"maps"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/bluenviron/gortsplib/v4/pkg/auth"
@@ -188,12 +190,14 @@ func (s *Server) expel(c *conn) {
 }
 
 // Recheck ends every session whose user has no password now, or another one than
-// when it was set up, and those that share a key with such a user. Call it after
-// each change of what Credentials answers; it asks once for each user.
+// when it was set up, and those that share a key with such a user; it cuts the talk
+// of those who may not talk now. Call it after each change of what Credentials or
+// MayTalk answers; it asks once for each user, and MayTalk for each who talks.
 func (s *Server) Recheck() {
 	s.mu.Lock()
 	now := make(map[string]string, len(s.viewers))
-	for v := range s.viewers {
+	viewers := slices.Collect(maps.Keys(s.viewers))
+	for _, v := range viewers {
 		now[v.user] = ""
 	}
 	for _, g := range s.groups {
@@ -213,6 +217,11 @@ func (s *Server) Recheck() {
 	}
 	s.drop(func(v *viewer) bool { return ended(v.user, v.password) })
 	s.rekey(ended)
+	for _, v := range viewers {
+		if t := v.talkback(); t != nil {
+			t.recheck()
+		}
+	}
 }
 
 func random32() uint32 {

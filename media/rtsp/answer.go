@@ -9,6 +9,9 @@ import (
 	"github.com/bluenviron/gortsplib/v4/pkg/headers"
 )
 
+// errPlays is about a SETUP that a PLAY over another connection has overtaken.
+var errPlays = errors.New("the session plays already")
+
 // answered is what a SETUP that is being answered sets up.
 type answered struct {
 	viewer *viewer
@@ -29,6 +32,9 @@ func (a *answered) rewrite(res *base.Response) error {
 	v := a.viewer
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	if v.sink != nil {
+		return errPlays
+	}
 	t := &v.tracks[a.track]
 	if err := a.settle(t, &h); err != nil {
 		return err

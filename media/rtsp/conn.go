@@ -137,7 +137,11 @@ func (c *conn) renew() error {
 		return nil
 	}
 	c.deadline = now.Add(c.srv.cfg.WriteTimeout)
-	return c.raw.SetWriteDeadline(c.deadline)
+	err := c.raw.SetWriteDeadline(c.deadline)
+	if c.parting.Load() { // since just now: part waits no longer than it said
+		c.hurry()
+	}
+	return err
 }
 
 // afterNextWrite has f run when the response that is now being made is out.

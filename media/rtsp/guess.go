@@ -21,20 +21,20 @@ type guard struct {
 	refused atomic.Uint64 // connections
 
 	mu  sync.Mutex
-	by  map[netip.Prefix]*list.Element
+	by  map[netip.Addr]*list.Element
 	all *list.List // of *guesser, the one with the newest wrong answer last
 }
 
 // guesser is a source that gave wrong answers. It goes once it has neither any
 // within the period nor is refused.
 type guesser struct {
-	source netip.Prefix
+	source netip.Addr
 	wrong  []time.Time // within the period, the oldest first
 	until  time.Time   // it is refused so long
 }
 
 func newGuard(limit int, period time.Duration) *guard {
-	return &guard{limit: limit, period: period, by: map[netip.Prefix]*list.Element{}, all: list.New()}
+	return &guard{limit: limit, period: period, by: map[netip.Addr]*list.Element{}, all: list.New()}
 }
 
 // refuses tells, for a connection that has just been accepted from a, that it is
@@ -77,7 +77,7 @@ func (g *guard) wrong(a net.Addr) (blocked, began bool) {
 
 // guesser returns what is known of a source; the one heard of longest ago makes
 // room for a new one.
-func (g *guard) guesser(source netip.Prefix) *guesser {
+func (g *guard) guesser(source netip.Addr) *guesser {
 	if e := g.by[source]; e != nil {
 		g.all.MoveToBack(e)
 		return e.Value.(*guesser)
@@ -106,28 +106,35 @@ func (g *guard) remove(e *list.Element) {
 	g.all.Remove(e)
 }
 
-// crowded returns the oldest of those connections whose source has most of them:
+// crowded returns the oldest of those connections whose network has most of them:
 // one that opens many makes room for its own, and keeps nobody else out.
 func crowded(all []*conn) *conn {
 	var worst *conn
 	most, count := 0, make(map[netip.Prefix]int, len(all))
 	for _, c := range slices.Backward(all) {
-		source := sourceOf(c.RemoteAddr())
-		if count[source]++; count[source] >= most {
-			worst, most = c, count[source]
+		from := networkOf(sourceOf(c.RemoteAddr()))
+		if count[from]++; count[from] >= most {
+			worst, most = c, count[from]
 		}
 	}
 	return worst
 }
 
-// sourceOf is what wrong answers are counted by: an IPv4 address, or the network
-// in which a host may give itself any IPv6 address.
-func sourceOf(a net.Addr) netip.Prefix {
+// sourceOf is what wrong answers are counted by: an address, although a host may
+// give itself many of IPv6. By its network all neighbours of a guesser would be
+// refused with it, and the password is too long to be guessed from any number of
+// addresses.
+func sourceOf(a net.Addr) netip.Addr {
 	t, ok := a.(*net.TCPAddr)
 	if !ok {
-		return netip.Prefix{}
+		return netip.Addr{}
 	}
-	ip := t.AddrPort().Addr().Unmap().WithZone("")
+	return t.AddrPort().Addr().Unmap()
+}
+
+// networkOf is what connections of strangers are counted by: an IPv4 address, or
+// the network in which a host may give itself any IPv6 address.
+func networkOf(ip netip.Addr) netip.Prefix {
 	bits := 32
 	if ip.Is6() {
 		bits = 64

@@ -3,6 +3,7 @@ package rtsp
 import (
 	"fmt"
 	"net"
+	"net/netip"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -64,20 +65,24 @@ func TestS3_WrongAnswersCountWithinThePeriodAlone(t *testing.T) {
 	})
 }
 
-func TestS3_GuessersAreToldApartByWhatTheyCannotChoose(t *testing.T) {
+func TestS3_GuessersAreToldApartByAddressAndCrowdsByNetwork(t *testing.T) {
 	t.Parallel()
-	same := [][2]string{
-		{"10.0.0.1", "::ffff:10.0.0.1"},
-		{"2001:db8:1:2::1", "2001:db8:1:2:ffff:ffff:ffff:ffff"},
-		{"fe80::1%lo", "fe80::2"},
-	}
-	for _, c := range same {
-		require.Equal(t, sourceOf(addr(c[0])), sourceOf(addr(c[1])), c)
+	source := func(ip string) netip.Addr { return sourceOf(addr(ip)) }
+	network := func(ip string) netip.Prefix { return networkOf(source(ip)) }
+	require.Equal(t, source("10.0.0.1"), source("::ffff:10.0.0.1"))
+	for _, c := range [][2]string{{"10.0.0.1", "::ffff:10.0.0.1"}, {"2001:db8:1:2::1", "2001:db8:1:2:ffff:ffff:ffff:ffff"}, {"fe80::1%lo", "fe80::2"}} {
+		require.Equal(t, network(c[0]), network(c[1]), c)
 	}
 	for _, c := range [][2]string{{"10.0.0.1", "10.0.0.2"}, {"2001:db8:1:2::1", "2001:db8:1:3::1"}, {"10.0.0.1", "::10.0.0.1"}} {
-		require.NotEqual(t, sourceOf(addr(c[0])), sourceOf(addr(c[1])), c)
+		require.NotEqual(t, source(c[0]), source(c[1]), c)
+		require.NotEqual(t, network(c[0]), network(c[1]), c)
 	}
-	require.NotPanics(t, func() { sourceOf(nil); sourceOf(&net.TCPAddr{}); sourceOf(&net.UDPAddr{}) })
+	for _, c := range [][2]string{{"2001:db8:1:2::1", "2001:db8:1:2::2"}, {"fe80::1%lo", "fe80::2%lo"}} {
+		require.NotEqual(t, source(c[0]), source(c[1]), "neighbours are not refused with a guesser: %s", c)
+	}
+	for _, a := range []net.Addr{nil, &net.TCPAddr{}, &net.UDPAddr{}} {
+		require.NotPanics(t, func() { networkOf(sourceOf(a)) })
+	}
 }
 
 func TestS3_ATableOfGuessersIsBoundedAndGivenBack(t *testing.T) {

@@ -55,7 +55,10 @@ func (h *handler) OnResponse(sc *gortsplib.ServerConn, res *base.Response) {
 		if c.setup.track == talkTrack {
 			answer = c.setup.openTalk
 		}
-		if err := answer(res); err != nil {
+		switch err := answer(res); {
+		case errors.Is(err, errPlays):
+			res.StatusCode, res.StatusMessage = base.StatusMethodNotValidInThisState, ""
+		case err != nil:
 			h.srv.complain("cannot answer an RTSP SETUP", err)
 			res.StatusCode, res.StatusMessage = base.StatusInternalServerError, ""
 		}

@@ -23,7 +23,10 @@ const (
 	pictureWrite = 32 << 10 // bytes of a response that are written at once
 )
 
-var errProtocol = errors.New("not a request over HTTP/1 without a body")
+var (
+	errProtocol = errors.New("not a request over HTTP/1 without a body")
+	errEnded    = errors.New("the password does not count any more")
+)
 
 // looksLikeHTTP tells from the first bytes of a connection whether HTTP is spoken
 // there ("GET /", not "GET_PARAMETER" or "DESCRIBE rtsp://"); known is false while
@@ -95,7 +98,7 @@ func (s *Server) answerHTTP(c *conn, req *http.Request) (*http.Response, error) 
 	case req.URL.Path != snapshotPath || s.cfg.Snapshot == nil:
 		return plainHTTP(req, http.StatusNotFound), nil
 	}
-	_, v, err := s.admits(c, challenged{
+	user, v, err := s.admits(c, challenged{
 		method: req.Method, url: req.URL, answer: req.Header["Authorization"],
 		fresh: func(nonce string) bool { return s.nonces.counts(nonce, c.RemoteAddr()) },
 	})
@@ -104,7 +107,11 @@ func (s *Server) answerHTTP(c *conn, req *http.Request) (*http.Response, error) 
 		res.Header["WWW-Authenticate"] = challenge(s.nonces.next(c.RemoteAddr()), v == staleAnswer)
 		return res, err
 	}
-	return s.picture(req), nil
+	res := s.picture(req)
+	if p, ok := s.password(user); !ok || p != c.shown { // it ended while the picture was made
+		return plainHTTP(req, http.StatusUnauthorized), errEnded
+	}
+	return res, nil
 }
 
 // picture answers a request that may have it.

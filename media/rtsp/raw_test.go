@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"strings"
 	"testing"
@@ -63,7 +64,7 @@ func (c *rawClient) write(method base.Method, suffix string, h base.Header) {
 	c.t.Helper()
 	u, err := base.ParseURL(c.address + suffix)
 	require.NoError(c.t, err)
-	if h == nil {
+	if h = maps.Clone(h); h == nil { // or what is added here would go into the caller's next request as well
 		h = base.Header{}
 	}
 	c.cseq++

@@ -1,6 +1,7 @@
 package rtsp
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -44,11 +45,11 @@ func (l *roster) questions() []string {
 	return slices.Sorted(slices.Values(l.asked))
 }
 
-func newRosterRig(t *testing.T, l *roster) *rig {
+func newRosterRig(t *testing.T, l *roster, snapshot func(context.Context) ([]byte, error)) *rig {
 	t.Helper()
 	core, logs := observer.New(zapcore.DebugLevel)
 	r := &rig{t: t, log: logs, stream: media.NewStream("main", 8<<20), asked: make(chan string, 100)}
-	cfg := Config{Address: "127.0.0.1:0", TCP: true, UDP: true, Log: zap.New(core)}
+	cfg := Config{Address: "127.0.0.1:0", TCP: true, UDP: true, Snapshot: snapshot, Log: zap.New(core)}
 	r.Server = New(cfg, []*media.Stream{r.stream}, l.of, nil)
 	r.run()
 	return r
@@ -84,7 +85,7 @@ func ended(t *testing.T, what string, over ...<-chan struct{}) {
 func TestS3_RecheckEndsThosePasswordEnded(t *testing.T) {
 	t.Parallel()
 	l := &roster{passwords: map[string]string{"m1": "one", "m2": "two", "m3": "three"}}
-	r := newRosterRig(t, l)
+	r := newRosterRig(t, l, nil)
 	r.play()
 	tcp, udp := gortsplib.TransportTCP, gortsplib.TransportUDP
 	first := []<-chan struct{}{r.watches(tcp, "m1", "one"), r.watches(udp, "m1", "one")}

@@ -69,12 +69,16 @@ func (p *snapshots) get() ([]byte, error) {
 func (p *snapshots) take(ctx context.Context, now *snapshot) {
 	ctx, cancel := context.WithTimeout(ctx, pictureWait)
 	defer cancel()
+	began, keep := time.Now(), pictureAge
 	now.jpeg, now.err = p.shoot(ctx)
 	if now.err == nil && len(now.jpeg) == 0 {
 		now.err = errNoPicture
 	}
+	if now.err != nil { // a board that hangs is not kept busy by who asks on and on
+		keep = max(keep, 4*time.Since(began))
+	}
 	close(now.done)
-	time.AfterFunc(pictureAge, func() {
+	time.AfterFunc(keep, func() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		if p.last == now {

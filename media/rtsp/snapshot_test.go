@@ -12,6 +12,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -148,6 +149,53 @@ func TestR6_NoPictureIs503AndOneLine(t *testing.T) {
 		res, _ := c.ask("GET", snapshotPath, challenge, password)
 		require.Equal(t, http.StatusServiceUnavailable, res.StatusCode)
 		return r.log.FilterField(zap.Error(errNoPicture)).Len() > 0
+	})
+}
+
+func TestS3_NoPictureForWhoIsRemovedWhileItIsMade(t *testing.T) {
+	t.Parallel()
+	l := &roster{passwords: map[string]string{user: password}}
+	removed := false
+	r := newRosterRig(t, l, func(context.Context) ([]byte, error) {
+		if removed {
+			l.set(nil)
+		}
+		removed = true
+		return aPicture, nil
+	})
+	challenge := challenge(r.nonces.next(addr("127.0.0.1")), false)
+	c := r.http()
+	res, _ := c.ask("GET", snapshotPath, challenge, password)
+	require.Equal(t, http.StatusOK, res.StatusCode)
+	for res.StatusCode == http.StatusOK { // the first picture is young
+		var b []byte
+		res, b = c.ask("GET", snapshotPath, challenge, password)
+		require.Equal(t, res.StatusCode == http.StatusOK, bytes.Equal(b, aPicture))
+	}
+	require.Equal(t, http.StatusUnauthorized, res.StatusCode)
+	require.True(t, res.Close)
+}
+
+// A recorder that asks on and on leaves a board that hangs most of its time.
+func TestR6_ABoardThatHangsIsAskedSeldom(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var asked int
+		p := snapshots{shoot: func(ctx context.Context) ([]byte, error) {
+			asked++
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}}
+		p.begin(t.Context())
+		for start := time.Now(); time.Since(start) < time.Minute; time.Sleep(time.Second) {
+			_, err := p.get()
+			require.ErrorIs(t, err, context.DeadlineExceeded)
+		}
+		require.Equal(t, 3, asked)
+		time.Sleep(time.Minute)
+		p.shoot = takePicture
+		_, err := p.get()
+		require.NoError(t, err)
 	})
 }
 

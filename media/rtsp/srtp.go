@@ -18,7 +18,7 @@ const (
 	masterSalt   = 14
 	sealOverhead = 14 // bytes that a packet of RTCP grows by; one of RTP by 10
 
-	roundRoom = 512 // numbers of the picture before they go round, 2 seconds or more
+	roundTime = 2 * time.Second // before numbers go round
 	roundWait = 5 * time.Second
 )
 
@@ -30,12 +30,19 @@ type sealer struct {
 
 	mu     sync.Mutex
 	tracks []*srtp.Context
-	newest []uint16   // sequence number, by track
-	header rtp.Header // scratch
+	counts []numbering // by track
+	header rtp.Header  // scratch
+}
+
+// numbering is how the packets of a track are counted.
+type numbering struct {
+	newest uint16 // sequence number
+	first  time.Time
+	sent   uint64
 }
 
 func newSealer(tracks int) (*sealer, error) {
-	s := &sealer{newest: make([]uint16, tracks)}
+	s := &sealer{counts: make([]numbering, tracks)}
 	for range tracks {
 		k := make([]byte, masterKey+masterSalt)
 		rand.Read(k) //nolint:errcheck // never fails
@@ -67,7 +74,7 @@ func (s *sealer) seal(dst, packet []byte, track int, control bool) ([]byte, erro
 		b, err = s.tracks[track].EncryptRTCP(dst[at:at], packet, nil)
 	} else {
 		b, err = s.tracks[track].EncryptRTP(dst[at:at], packet, &s.header)
-		s.newest[track] = s.header.SequenceNumber
+		s.counts[track].note(s.header.SequenceNumber)
 	}
 	if err != nil {
 		return dst, fmt.Errorf("encrypt: %w", err)
@@ -91,12 +98,29 @@ func (s *sealer) settled(ctx context.Context) {
 func (s *sealer) aboutToGoRound() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for track, n := range s.newest {
-		if room := roundRoom >> (2 * track); int(n) >= 1<<16-room { // sound has fewer packets
+	for i := range s.counts {
+		if s.counts[i].left() < roundTime {
 			return true
 		}
 	}
 	return false
+}
+
+func (n *numbering) note(number uint16) {
+	if n.sent == 0 {
+		n.first = time.Now()
+	}
+	n.newest = number
+	n.sent++
+}
+
+// left is how long it takes until the numbers go round, as fast as they came.
+func (n *numbering) left() time.Duration {
+	if n.sent == 0 {
+		return roundTime
+	}
+	each := max(time.Since(n.first), time.Second) / time.Duration(n.sent)
+	return time.Duration(1<<16-int(n.newest)) * each
 }
 
 // message tells the key of a track (MIKEY, RFC 3830 and RFC 7826, C.1.4.1); only

@@ -276,14 +276,35 @@ func TestS3_KeysAreNotToldJustBeforeNumbersGoRound(t *testing.T) {
 			s.settled(t.Context())
 			return time.Since(start)
 		}
-		number(0, 65000)
-		number(1, 65400)
+		require.Zero(t, waited(), "nothing was sent yet")
+		for range 1000 { // 100 packets a second of picture, 10 of sound
+			number(0, 30000)
+			if s.counts[0].sent%10 == 0 {
+				number(1, 30000)
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		number(0, 65300)
+		number(1, 65500)
 		require.Zero(t, waited())
-		number(0, 65030)
+		number(0, 65500)
 		time.AfterFunc(time.Second, func() { number(0, 3) })
 		require.InDelta(t, time.Second, waited(), float64(roundWait/50))
 		require.EqualValues(t, 1, s.message(0, 0).Header.CSIDMapInfo[0].ROC)
-		number(1, 65420)
+		number(1, 65530)
 		require.InDelta(t, roundWait, waited(), float64(roundWait/50), "a stream that stands still")
 	})
+}
+
+// A SETUP that a PLAY over another connection overtakes changes nothing that is
+// played from.
+func TestR6_SETUPBehindAPLAYIsRefused(t *testing.T) {
+	t.Parallel()
+	v := &viewer{sink: member{}, tracks: make([]track, 2)}
+	a := answered{viewer: v, track: 1, how: transport{way: way{by: overTCP}}}
+	for _, answer := range []func(*base.Response) error{a.rewrite, a.openTalk} {
+		require.ErrorIs(t, answer(&base.Response{Header: interleaved("2-3")}), errPlays)
+	}
+	require.False(t, v.tracks[1].on)
+	require.Nil(t, v.talkback())
 }

@@ -133,15 +133,16 @@ func (a *answered) openTalk(res *base.Response) error {
 	}
 	a.viewer.mu.Lock()
 	defer a.viewer.mu.Unlock()
+	if a.viewer.sink != nil {
+		return errPlays
+	}
 	a.viewer.talk = t
 	return nil
 }
 
 // beginTalk listens to a viewer that plays over a connection.
 func (v *viewer) beginTalk(c *conn) {
-	v.mu.Lock()
-	t := v.talk
-	v.mu.Unlock()
+	t := v.talkback()
 	switch {
 	case t == nil:
 	case v.way.by == overTCP:
@@ -151,11 +152,16 @@ func (v *viewer) beginTalk(c *conn) {
 	}
 }
 
+// talkback returns the viewer's back channel, nil if it has none.
+func (v *viewer) talkback() *talkback {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.talk
+}
+
 // endTalk ends it; cut: nothing that was said is heard any more.
 func (v *viewer) endTalk(cut bool) {
-	v.mu.Lock()
-	t := v.talk
-	v.mu.Unlock()
+	t := v.talkback()
 	if t == nil {
 		return
 	}
@@ -202,6 +208,16 @@ func (t *talkback) permitted(now time.Time) bool {
 		}
 	}
 	return t.may
+}
+
+// recheck asks now, of somebody who talks.
+func (t *talkback) recheck() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.asked = time.Time{}
+	if t.talker != nil {
+		t.permitted(time.Now())
+	}
 }
 
 // unpack reads RTP (RFC 3550, 5.1); what is none comes out as garbage.

@@ -64,6 +64,26 @@ func TestS3_TalkEndsWithThePermission(t *testing.T) {
 	}
 }
 
+func TestS3_RecheckCutsTalkAtOnce(t *testing.T) {
+	t.Parallel()
+	r := newTalkRig(t, nil)
+	r.push(0, time.Now())
+	send := r.raw().talk()
+	v := &voice{}
+	v.speak(t, 10, send)
+	r.Recheck()
+	v.speak(t, 10, send)
+	_, ok := r.desk.Talking()
+	require.True(t, ok)
+	r.forbid.Store(true)
+	r.Recheck()
+	_, ok = r.desk.Talking()
+	require.False(t, ok, "before its next packet")
+	v.speak(t, 10, send)
+	_, ok = r.desk.Talking()
+	require.False(t, ok)
+}
+
 func TestS3_DroppedTalkerIsSilentAtOnce(t *testing.T) {
 	t.Parallel()
 	r := newTalkRig(t, nil)

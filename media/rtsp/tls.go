@@ -60,8 +60,13 @@ func (c *conn) part() {
 		return
 	}
 	c.parting.Store(true)
-	_ = c.raw.SetWriteDeadline(time.Now().Add(partingTime)) // fails on a closed connection only
-	c.mu.Lock()                                             // whoever has it is done by that time
+	c.hurry()
+	c.mu.Lock() // whoever has it is done by that time
 	defer c.mu.Unlock()
 	_ = t.Close()
+}
+
+// hurry ends a write that lasts.
+func (c *conn) hurry() {
+	_ = c.raw.SetWriteDeadline(time.Now().Add(partingTime)) // fails on a closed connection only
 }

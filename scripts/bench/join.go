@@ -80,7 +80,7 @@ func (b *bench) churn(ctx context.Context) (figures []figure, err error) {
 	name := fmt.Sprintf("%d joins and leaves, %d at a time: ", visits, churnAtOnce)
 	return []figure{
 		told(name+"joins a second", visits/took.Seconds(), ""),
-		atMost(name+"growth of resident memory", after.memory-before.memory, "MB", 1),
+		atMost(name+"growth of its own memory", after.own-before.own, "MB", 1),
 		atMost(name+"growth of open files", after.files-before.files, "", 0),
 		atMost(name+"growth of threads", after.threads-before.threads, "", 2),
 		told(name+"resident memory afterwards", after.memory, "MB"),
@@ -92,17 +92,19 @@ func (b *bench) visit(ctx context.Context, url string, n int) error {
 	return runRole(ctx, &done, "churn", fmt.Sprint(n), url, b.film)
 }
 
-// left is what a process holds.
-type left struct{ memory, files, threads float64 }
+// left is what a process holds: its own memory, which the program's pages, that
+// come and go, are no part of.
+type left struct{ own, memory, files, threads float64 }
 
 // remains looks after a while: the last visitors are to be gone.
 func remains(ctx context.Context, pid int) (l left, err error) {
 	if err := sleep(ctx, 3*time.Second); err != nil {
 		return l, err
 	}
-	var errs [3]error
-	l.memory, errs[0] = statusMB(pid, "VmRSS")
-	l.files, errs[1] = descriptors(pid)
-	l.threads, errs[2] = status(pid, "Threads")
+	var errs [4]error
+	l.own, errs[0] = statusMB(pid, "RssAnon")
+	l.memory, errs[1] = statusMB(pid, "VmRSS")
+	l.files, errs[2] = descriptors(pid)
+	l.threads, errs[3] = status(pid, "Threads")
 	return l, errors.Join(errs[:]...)
 }
