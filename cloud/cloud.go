@@ -268,6 +268,7 @@ type Statement struct {
 const (
 	TypReceipt  = "iid2-receipt+jws"
 	TypManifest = "iid2-manifest+jws"
+	TypGap      = "iid2-gap+jws"
 	TypPresence = "iid2-presence+jws"
 )
 
@@ -306,11 +307,54 @@ type ClipDetails struct {
 	DurationMS int64  `json:"duration_ms"`
 	Frames     int    `json:"frames"`
 	FirstFrame uint64 `json:"first_frame"` // frame number in its stream since boot
-	Trigger    string `json:"trigger"`     // "continuous"
-	Event      string `json:"event,omitempty"`
+	LastFrame  uint64 `json:"last_frame"`
+	UptimeMS   int64  `json:"uptime_ms"`       // when it started, since boot: by it clips of one boot are dated once the clock is right
+	Trigger    string `json:"trigger"`         // "continuous", "schedule", "command", "motion"
+	Event      string `json:"event,omitempty"` // id that all clips of one event share
 	Cut        bool   `json:"cut,omitempty"`
 	Clock      Clock  `json:"clock"`
 }
+
+// Gap is the signed statement that something is not, or not any more, in the
+// chain of a stream, and why. It has a number of its own in that chain, as a
+// manifest has.
+type Gap struct {
+	Statement
+	Stream   string    `json:"stream"`
+	Sequence uint64    `json:"sequence"`
+	Name     string    `json:"name"` // without ending
+	Prev     string    `json:"prev"`
+	Reason   GapReason `json:"reason"`
+	Missing  []Span    `json:"missing,omitempty"` // numbers of the chain that are given up; none: nothing was recorded
+	Details  []byte    `json:"details"`           // age file of a JSON GapDetails
+}
+
+// Span is a run of numbers; both ends belong to it.
+type Span struct {
+	From uint64 `json:"from"`
+	To   uint64 `json:"to"`
+}
+
+// GapDetails is what only members with the clips permission may know.
+type GapDetails struct {
+	Boot       string `json:"boot"`
+	From       string `json:"from"` // RFC 3339, milliseconds, UTC
+	To         string `json:"to"`
+	FirstFrame uint64 `json:"first_frame,omitempty"` // frames that were to be recorded and were not
+	LastFrame  uint64 `json:"last_frame,omitempty"`
+	Clock      Clock  `json:"clock"`
+}
+
+// GapReason is why something is missing.
+type GapReason string
+
+// The reasons.
+const (
+	GapRetention GapReason = "retention" // given up for newer ones before the store had it: the card's limits
+	GapCard      GapReason = "card"      // nothing could be recorded: the card is full, gone, read-only or too slow
+	GapCut       GapReason = "cut"       // power was cut between the signature and the card
+	GapOff       GapReason = "off"       // the owner has switched recording off
+)
 
 // Clock says how far the wall-clock of a statement can be trusted.
 type Clock struct {

@@ -8,10 +8,12 @@ import (
 	"time"
 )
 
-// The endings of a clip's two objects: the sealed file, and its manifest.
+// The endings of a clip's two objects, the sealed file and its manifest, and of
+// a signed gap.
 const (
 	ExtClip     = ".mp4.age"
 	ExtManifest = ".jws"
+	ExtGap      = ".gap.jws"
 )
 
 // ClipNameLen is the length of every clip's name, in bytes.

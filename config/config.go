@@ -44,12 +44,17 @@ type Ring struct {
 type Record struct {
 	Stream     string        `mapstructure:"stream" help:"stream that is recorded: main or sub"`
 	ClipLength time.Duration `mapstructure:"clip_length" help:"length of a clip, 2s to 1m"`
+	PreRoll    time.Duration `mapstructure:"pre_roll" help:"how much of what was before an event is recorded, 0s to 30s; the ring must hold it"`
+	PostRoll   time.Duration `mapstructure:"post_roll" help:"how long recording goes on after an event, 0s to 5m"`
 }
 
 // Card is the local storage for sealed clips.
 type Card struct {
 	Dir     string `mapstructure:"dir" help:"folder of sealed clips that wait for upload"`
 	LimitMB int    `mapstructure:"limit_mb" help:"what sealed clips may take of the card, MB"`
+	// MinFreeMB and MaxDays are the other two limits: whichever is met first counts.
+	MinFreeMB int `mapstructure:"min_free_mb" help:"what stays free on the card, MB"`
+	MaxDays   int `mapstructure:"max_days" help:"days for which clips are kept on the card, whether they are uploaded or not; 0: no limit"`
 	// RequireMount keeps clips off the system's own flash while no card is mounted.
 	RequireMount bool `mapstructure:"require_mount" help:"use the folder only while a file system of its own is mounted there"`
 }
@@ -60,6 +65,7 @@ type Cloud struct {
 	RootsFile    string   `mapstructure:"roots_file" help:"PEM file of the only roots by which broker and storage are trusted"`
 	StorageHosts []string `mapstructure:"storage_hosts" help:"host:port of the storage that grants may name"`
 	AllowPrivate bool     `mapstructure:"allow_private" help:"let the storage have a private or loopback address"`
+	BandwidthKB  int      `mapstructure:"bandwidth_kb" help:"what uploads may take of the uplink, kB a second; 0: all"`
 }
 
 // Pairing bounds binding.
@@ -81,7 +87,7 @@ func Default() Config {
 		Sim:      Sim{Title: "simulated camera"},
 		Ring:     Ring{MainKB: 1536, SubKB: 384},
 		RTSP:     defaultRTSP(),
-		Record:   Record{Stream: "main", ClipLength: 60 * time.Second},
+		Record:   Record{Stream: "main", ClipLength: 60 * time.Second, PreRoll: 5 * time.Second, PostRoll: 10 * time.Second},
 		Card:     Card{Dir: "/var/lib/camagent/card", LimitMB: 1024},
 		Pairing:  Pairing{Window: 10 * time.Minute},
 		Log:      Log{Level: "info", Format: "auto"},
@@ -105,8 +111,12 @@ func (c *Config) check(k *Checks) {
 	c.RTSP.check(k)
 	k.OneOf("record.stream", c.Record.Stream, "main", "sub")
 	k.Duration("record.clip_length", c.Record.ClipLength, 2*time.Second, time.Minute)
+	k.Duration("record.pre_roll", c.Record.PreRoll, 0, 30*time.Second)
+	k.Duration("record.post_roll", c.Record.PostRoll, 0, 5*time.Minute)
 	k.Want(filepath.IsAbs(c.Card.Dir), "card.dir", c.Card.Dir, "an absolute path")
 	k.Between("card.limit_mb", c.Card.LimitMB, 1, 1<<24)
+	k.Between("card.min_free_mb", c.Card.MinFreeMB, 0, 1<<24)
+	k.Between("card.max_days", c.Card.MaxDays, 0, 3650)
 	if c.Cloud.Broker != "" {
 		c.Cloud.check(k)
 	}
@@ -118,6 +128,7 @@ func (c *Config) check(k *Checks) {
 func (c *Cloud) check(k *Checks) {
 	k.Address("cloud.broker", c.Broker)
 	k.Want(c.RootsFile == "" || filepath.IsAbs(c.RootsFile), "cloud.roots_file", c.RootsFile, "an absolute path")
+	k.Want(c.BandwidthKB == 0 || c.BandwidthKB >= 4, "cloud.bandwidth_kb", c.BandwidthKB, "0, or 4 at least")
 	k.Want(len(c.StorageHosts) > 0, "cloud.storage_hosts", c.StorageHosts, "at least one host:port, as cloud.broker is set")
 	for i, h := range c.StorageHosts {
 		k.Address(fmt.Sprintf("cloud.storage_hosts[%d]", i), h)
