@@ -35,6 +35,7 @@ func (b *Board) ServeControl(ctx context.Context, l net.Listener) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var talkers sync.WaitGroup
 	defer talkers.Wait()
+	defer l.Close() // here as well: a client that came just then has Accept return before the other one
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { l.Close() })
 	defer stop()
@@ -48,7 +49,6 @@ func (b *Board) ServeControl(ctx context.Context, l net.Listener) error {
 			return nil
 		}
 		if err != nil {
-			l.Close()
 			return fmt.Errorf("sim board: control socket: %w", err)
 		}
 		select {

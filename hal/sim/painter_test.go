@@ -30,8 +30,8 @@ func TestM13_PaintingPiecemealIsPaintingAnew(t *testing.T) {
 	for _, grain := range []int{0, 60} {
 		p := newPainter(back, "TITLE", 1)
 		before := h264.NewPicture(640, 360)
-		for n := range int64(400) {
-			m := b.moment(tick(n*3, 25))
+		for n := range int64(200) {
+			m := b.moment(tick(n*6, 25))
 			before.Copy(p.pic)
 			pic, mask, grained := p.paint(&m, uint32(n), grain)
 			if grained > grain {

@@ -172,8 +172,8 @@ func TestM13_EveryViewIsPaintedPiecemealAsAnew(t *testing.T) {
 				}
 				p := newPainter(b.backdrop(640, 360), "VIEW", 1)
 				before := h264.NewPicture(640, 360)
-				for n := range int64(150) {
-					m := b.moment(5*time.Second + tick(n*2, 25))
+				for n := range int64(75) {
+					m := b.moment(5*time.Second + tick(n*4, 25))
 					m.noise = 0
 					before.Copy(p.pic)
 					pic, mask, _ := p.paint(&m, uint32(n), 0)
