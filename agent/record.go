@@ -35,6 +35,9 @@ type clipStore struct {
 
 var errUnbound = errors.New("nobody owns the camera: nothing is recorded")
 
+// Missed tells of pictures that were not recorded; clip.Store.
+func (s *clipStore) Missed(clip.Miss) {}
+
 // Create begins a clip; clip.Store.
 func (s *clipStore) Create(_ context.Context, start clip.Start) (clip.Sink, error) {
 	sink, err := s.create(start)
@@ -102,7 +105,7 @@ func (k *clipSink) Write(p []byte) (int, error) {
 	return n, k.store.failed(err)
 }
 
-func (k *clipSink) Sync() error { return k.store.failed(k.file.Sync()) }
+func (k *clipSink) Sync(clip.Info) error { return k.store.failed(k.file.Sync()) }
 
 func (k *clipSink) Abort() {
 	k.store.open.Add(^uint64(0))
@@ -140,7 +143,7 @@ func (k *clipSink) manifest(info clip.Info) (token string, head command.ChainHea
 	details, err := json.Marshal(cloud.ClipDetails{
 		Boot: k.store.boot, Started: k.began.Format("2006-01-02T15:04:05.000Z"),
 		DurationMS: info.Duration.Milliseconds(), Frames: info.Frames, FirstFrame: info.FirstFrame,
-		Trigger: k.start.Trigger, Cut: info.Cut, Clock: cloud.Clock{Synced: clockSynced(k.began)},
+		Trigger: info.Trigger, Event: info.Event, Cut: info.Cut, Clock: cloud.Clock{Synced: clockSynced(k.began)},
 	})
 	if err != nil {
 		return "", head, err

@@ -14,7 +14,8 @@ type nullStore struct{ bytes int }
 
 func (s *nullStore) Create(context.Context, Start) (Sink, error) { return s, nil }
 func (s *nullStore) Write(p []byte) (int, error)                 { s.bytes += len(p); return len(p), nil }
-func (s *nullStore) Sync() error                                 { return nil }
+func (s *nullStore) Sync(Info) error                             { return nil }
+func (s *nullStore) Missed(Miss)                                 {}
 func (s *nullStore) Close(Info) error                            { return nil }
 func (s *nullStore) Abort()                                      {}
 

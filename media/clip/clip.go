@@ -25,6 +25,16 @@ type Store interface {
 	// Create begins a clip. An error means that there is no room now: the
 	// recorder tries again at a later key frame. ctx bounds this call only.
 	Create(ctx context.Context, start Start) (Sink, error)
+	// Missed tells of pictures that were to be recorded and are in no clip. It is
+	// called once recording works again, and at its end.
+	Missed(Miss)
+}
+
+// Order says whether and why something is recorded; with the zero Order nothing is.
+type Order struct {
+	Trigger string // "continuous", "schedule", "command", "motion"; "": nothing is recorded
+	Event   string // id that all clips of one event share; "": of none
+	Urgent  bool   // an alarm: clips are short, and uploaded first
 }
 
 // Start says what a clip begins with.
@@ -32,7 +42,15 @@ type Start struct {
 	Stream     string    // "main", "sub"
 	Time       time.Time // capture of the first frame, with its monotonic reading
 	FirstFrame uint64    // its number
-	Trigger    string    // as configured: "continuous", …
+	Order                // as it is then
+}
+
+// Miss is a run of pictures that are in no clip.
+type Miss struct {
+	Stream                string
+	From, To              time.Time // capture of the first, end of the last
+	FirstFrame, LastFrame uint64
+	Err                   error // why
 }
 
 // Sink takes one clip. It is used by one goroutine, and ended by either Close or
@@ -43,8 +61,8 @@ type Sink interface {
 	// a fragment. The bytes are valid during the call only.
 	io.Writer
 	// Sync is called after every fragment: what was written is to survive a
-	// power cut, as far as it can (R3).
-	Sync() error
+	// power cut, as far as it can (R3). Info is of what has been written.
+	Sync(Info) error
 	// Close completes the clip. If it fails, the clip is the sink's to clean up.
 	Close(Info) error
 	// Abort throws the clip away.
@@ -58,6 +76,7 @@ type Info struct {
 	LastFrame  uint64        // and of the last; numbers in between may be missing if the board lost some
 	Duration   time.Duration // from the first picture's capture to the last one's end
 	Cut        bool          // ended in the middle of a GOP: the recorder lagged, or the GOP was too large for a clip
+	Order                    // it counts, not that of the start: an event may have begun since
 }
 
 // Limits of a clip and of its fragments, by the design.
@@ -80,8 +99,6 @@ type Config struct {
 	// larger. Default and upper limit: the constants of the same names.
 	MaxFragment   time.Duration
 	FragmentBytes int
-	// Trigger is handed to the store. Default "continuous".
-	Trigger string
 	// WantKeyframe, if set, is called once a clip when a GOP threatens to become
 	// too large for it. It must not block.
 	WantKeyframe func()
@@ -97,9 +114,6 @@ func (c Config) withDefaults() Config {
 		c.Length = 10 * time.Second
 	}
 	c.Length = min(c.Length, c.MaxLength)
-	if c.Trigger == "" {
-		c.Trigger = "continuous"
-	}
 	if c.Log == nil {
 		c.Log = zap.NewNop()
 	}

@@ -98,6 +98,7 @@ func (c *camera) play(n int) {
 type memStore struct {
 	mu     sync.Mutex
 	clips  []*memClip
+	missed []Miss
 	aborts int
 	create func(ctx context.Context) error
 	write  func(n int) error // n: calls so far in this clip
@@ -129,6 +130,12 @@ func (s *memStore) Create(ctx context.Context, start Start) (Sink, error) {
 	return &memClip{store: s, start: start}, nil
 }
 
+func (s *memStore) Missed(m Miss) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.missed = append(s.missed, m)
+}
+
 // misuse is what a recorder must never do to a sink.
 var misuse = errors.New("sink used after its end")
 
@@ -154,7 +161,7 @@ func (c *memClip) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func (c *memClip) Sync() error {
+func (c *memClip) Sync(Info) error {
 	if c.done {
 		panic(misuse)
 	}

@@ -200,7 +200,7 @@ func (c *clip) flush() error {
 	if err := c.write(); err != nil {
 		return err
 	}
-	if err := c.sink.Sync(); err != nil {
+	if err := c.sink.Sync(c.info(false)); err != nil {
 		return fmt.Errorf("syncing: %w", err)
 	}
 	return nil
@@ -236,6 +236,6 @@ func (c *clip) complete(end time.Time) error {
 func (c *clip) info(cut bool) Info {
 	return Info{
 		Frames: c.frames, FirstFrame: c.first, LastFrame: c.last.Seq,
-		Duration: time.Duration(c.video.next) * time.Second / videoClock, Cut: cut,
+		Duration: time.Duration(c.video.next) * time.Second / videoClock, Cut: cut, Order: continuous,
 	}
 }

@@ -138,7 +138,7 @@ func (r *Recorder) create(ctx context.Context, s *media.Sample) (Sink, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), createWithin)
 	defer cancel()
 	return r.store.Create(ctx, Start{
-		Stream: r.stream.Name, Time: s.Time, FirstFrame: s.Seq, Trigger: r.cfg.Trigger,
+		Stream: r.stream.Name, Time: s.Time, FirstFrame: s.Seq, Order: continuous,
 	})
 }
 

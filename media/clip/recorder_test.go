@@ -34,7 +34,7 @@ func TestM3_EveryFrameOnceOverManyClips(t *testing.T) {
 		if d := streams[0].seconds(); d != length.Seconds() {
 			t.Errorf("clip %d lasts %v s for ffprobe, want %v", i, d, length)
 		}
-		if clip.start.Stream != "main" || clip.start.Trigger != "continuous" {
+		if clip.start.Stream != "main" || clip.start.Order != continuous {
 			t.Errorf("clip %d: %+v", i, clip.start)
 		}
 	}
