@@ -27,6 +27,7 @@ type Config struct {
 	Peripherals Peripherals `mapstructure:"peripherals"`
 	Ring        Ring        `mapstructure:"ring"`
 	RTSP        RTSP        `mapstructure:"rtsp"`
+	Local       Local       `mapstructure:"local"`
 	Record      Record      `mapstructure:"record"`
 	Card        Card        `mapstructure:"card"`
 	Cloud       Cloud       `mapstructure:"cloud"`
@@ -87,6 +88,7 @@ func Default() Config {
 		Sim:      Sim{Title: "simulated camera"},
 		Ring:     Ring{MainKB: 1536, SubKB: 384},
 		RTSP:     defaultRTSP(),
+		Local:    defaultLocal(),
 		Record:   Record{Stream: "main", ClipLength: 60 * time.Second, PreRoll: 5 * time.Second, PostRoll: 10 * time.Second},
 		Card:     Card{Dir: "/var/lib/camagent/card", LimitMB: 1024},
 		Pairing:  Pairing{Window: 10 * time.Minute},
@@ -109,6 +111,7 @@ func (c *Config) check(k *Checks) {
 	k.Between("ring.main_kb", c.Ring.MainKB, 256, 1<<20)
 	k.Between("ring.sub_kb", c.Ring.SubKB, 128, 1<<20)
 	c.RTSP.check(k)
+	c.Local.check(k, &c.RTSP)
 	k.OneOf("record.stream", c.Record.Stream, "main", "sub")
 	k.Duration("record.clip_length", c.Record.ClipLength, 2*time.Second, time.Minute)
 	k.Duration("record.pre_roll", c.Record.PreRoll, 0, 30*time.Second)
