@@ -49,6 +49,7 @@ type Agent struct {
 	card     *spool.Spool
 	clips    *clipStore
 	executor *command.Executor
+	reads    cardReader
 
 	link     *link.Device // nil without a broker, as all that follows
 	pairing  *bind.Pairing
@@ -65,7 +66,7 @@ type Agent struct {
 // New puts the camera together; it opens files and starts nothing. The board is
 // closed by Run, or by Close if Run is not called.
 func New(cfg config.Config, board *hal.Camera, log *zap.Logger) (*Agent, error) {
-	a := &Agent{cfg: cfg, log: log, started: time.Now(), board: board, health: newHealth(log)}
+	a := &Agent{cfg: cfg, log: log, started: time.Now(), board: board, health: newHealth(log), reads: newCardReader()}
 	if err := os.MkdirAll(cfg.StateDir, 0o700); err != nil {
 		return nil, fmt.Errorf("state folder: %w", err)
 	}

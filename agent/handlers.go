@@ -22,6 +22,8 @@ func (a *Agent) handlers() map[string]command.Handler {
 	add(command.SettingsSet.Bind(a.settingsSet))
 	add(command.SnapshotTake.Bind(a.snapshotTake))
 	add(command.ClipsList.Bind(a.clipsList))
+	add(command.ClipsRead.Bind(a.clipsRead))
+	add(command.ClipsUpload.Bind(a.clipsUpload))
 	add(command.KeyframeRequest.Bind(a.keyframeRequest))
 	add(command.LiveGet.Bind(a.liveGet))
 	return m
@@ -118,19 +120,6 @@ func (a *Agent) store(ctx context.Context, name string, sealed []byte) error {
 	ctx, cancel := context.WithTimeout(ctx, snapshotWait)
 	defer cancel()
 	return a.uploader.Wait(ctx, name)
-}
-
-func (a *Agent) clipsList(_ context.Context, _ string, q command.ClipsQuery) (command.ClipsPage, error) {
-	limit := q.Limit
-	if limit == 0 {
-		limit = 100
-	}
-	entries := a.card.List(q.Before, limit+1)
-	page := command.ClipsPage{Clips: []command.CardClip{}, More: len(entries) > limit}
-	for _, e := range entries[:min(limit, len(entries))] {
-		page.Clips = append(page.Clips, command.CardClip(e))
-	}
-	return page, nil
 }
 
 func (a *Agent) keyframeRequest(ctx context.Context, _ string, s command.StreamName) (command.None, error) {

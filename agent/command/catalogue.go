@@ -2,7 +2,6 @@ package command
 
 import (
 	"errors"
-	"fmt"
 
 	"iid2secure.nl/camagent/cloud"
 	"iid2secure.nl/camagent/hal"
@@ -21,8 +20,6 @@ var (
 		"settings.set", cloud.Control, "", "change settings; the reply is what is in force afterwards"}}
 	SnapshotTake = Definition[None, Snapshot]{Entry{
 		"snapshot.take", cloud.Live, hal.CapSnapshot, "take a picture now; it is sealed and uploaded, or sent in the reply while the store is away"}}
-	ClipsList = Definition[ClipsQuery, ClipsPage]{Entry{
-		"clips.list", cloud.Clips, "", "the clips that lie on the camera's card, newest first"}}
 	KeyframeRequest = Definition[StreamName, None]{Entry{
 		"keyframe.request", cloud.Live, hal.CapKeyframe, "make a stream begin a new GOP"}}
 	LiveGet = Definition[None, Live]{Entry{
@@ -31,7 +28,7 @@ var (
 
 var table = []Entry{
 	StatusGet.Entry, SettingsGet.Entry, SettingsSet.Entry, SnapshotTake.Entry,
-	ClipsList.Entry, KeyframeRequest.Entry, LiveGet.Entry,
+	ClipsList.Entry, ClipsRead.Entry, ClipsUpload.Entry, KeyframeRequest.Entry, LiveGet.Entry,
 }
 
 // Status is what status.get tells.
@@ -166,31 +163,4 @@ type Snapshot struct {
 	SHA256 string `json:"sha256"`           // of the sealed object, hex
 	Stored bool   `json:"stored"`           // confirmed by the store
 	Sealed []byte `json:"sealed,omitempty"` // the object itself, if it is not stored
-}
-
-// ClipsQuery pages through the card's clips.
-type ClipsQuery struct {
-	Before string `json:"before,omitempty"` // a name; older ones follow
-	Limit  int    `json:"limit,omitempty"`  // 0: 100
-}
-
-// Validate bounds the page.
-func (q *ClipsQuery) Validate() error {
-	if q.Limit < 0 || q.Limit > 1000 {
-		return fmt.Errorf("limit: is %d, want 0 to 1000", q.Limit)
-	}
-	return nil
-}
-
-// ClipsPage is one page; More is set if older ones follow.
-type ClipsPage struct {
-	Clips []CardClip `json:"clips"`
-	More  bool       `json:"more"`
-}
-
-// CardClip is one clip on the card.
-type CardClip struct {
-	Name     string `json:"name"`
-	Size     int64  `json:"size"`
-	Uploaded bool   `json:"uploaded"`
 }
