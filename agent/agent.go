@@ -19,6 +19,7 @@ import (
 	"iid2secure.nl/camagent/agent/command"
 	"iid2secure.nl/camagent/cloud/bind"
 	"iid2secure.nl/camagent/cloud/channel"
+	"iid2secure.nl/camagent/cloud/clock"
 	"iid2secure.nl/camagent/cloud/identity"
 	"iid2secure.nl/camagent/cloud/link"
 	"iid2secure.nl/camagent/cloud/spool"
@@ -43,6 +44,7 @@ type Agent struct {
 	camera  *camera
 	health  *health
 
+	clock    *clock.Clock
 	id       *identity.Identity
 	binding  *bind.Store
 	chains   *chains
@@ -133,6 +135,9 @@ func Lock(stateDir string) (*os.File, error) {
 }
 
 func (a *Agent) openState() (err error) {
+	if err := a.openClock(); err != nil {
+		return err
+	}
 	if a.id, err = LoadIdentity(a.cfg, a.board); err != nil {
 		return err
 	}
