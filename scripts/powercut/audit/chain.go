@@ -1,0 +1,102 @@
+package audit
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+)
+
+// ring is one number of a stream's chain.
+type ring struct{ what, hash, prev string }
+
+// Chain tells where the chains of all streams are broken: a number that is
+// neither there nor given up by a signed gap, one that is there twice, or a
+// link to something else.
+func (r Report) Chain() (faults []string) {
+	streams, given := map[string]map[uint64]ring{}, map[string]map[uint64]bool{}
+	add := func(stream string, n uint64, x ring) {
+		if streams[stream] == nil {
+			streams[stream], given[stream] = map[uint64]ring{}, map[uint64]bool{}
+		}
+		if old, twice := streams[stream][n]; twice {
+			faults = append(faults, fmt.Sprintf("%s %d: %s and %s", stream, n, old.what, x.what))
+		}
+		streams[stream][n] = x
+	}
+	for _, c := range r.Clips {
+		add(c.Stream, c.Sequence, ring{c.Name, c.Hash, c.Prev})
+	}
+	for _, g := range r.Gaps {
+		add(g.Stream, g.Sequence, ring{g.Name + " (" + string(g.Reason) + ")", g.Hash, g.Prev})
+		for _, m := range g.Missing {
+			for n := m.From; n <= m.To; n++ {
+				given[g.Stream][n] = true
+			}
+		}
+	}
+	for _, stream := range slices.Sorted(maps.Keys(streams)) {
+		chain := streams[stream]
+		last := slices.Max(slices.Collect(maps.Keys(chain)))
+		for n := uint64(1); n <= last; n++ {
+			x, here := chain[n]
+			before, known := chain[n-1]
+			switch {
+			case !here && !given[stream][n]:
+				faults = append(faults, fmt.Sprintf("%s %d is missing, and no gap tells", stream, n))
+			case here && known && x.prev != before.hash:
+				faults = append(faults, fmt.Sprintf("%s %d: %s does not follow %s", stream, n, x.what, before.what))
+			}
+		}
+	}
+	return faults
+}
+
+// Boot is what one run of the camera has recorded of one stream.
+type Boot struct {
+	ID           string
+	Began, Ended time.Time // capture of the first picture, end of the last
+	Clips        []Clip    // by number of the first frame
+	Cut          bool      // a power cut has closed the last one
+}
+
+// Boots are those of a stream, in the order of time.
+func (r Report) Boots(stream string) (list []Boot) {
+	by := map[string]*Boot{}
+	for _, c := range r.Clips {
+		if c.Stream != stream {
+			continue
+		}
+		b := by[c.Details.Boot]
+		if b == nil {
+			b = &Boot{ID: c.Details.Boot}
+			by[c.Details.Boot] = b
+		}
+		b.Clips = append(b.Clips, c)
+	}
+	for _, b := range by {
+		slices.SortFunc(b.Clips, func(x, y Clip) int { return int(x.Details.FirstFrame) - int(y.Details.FirstFrame) })
+		last := b.Clips[len(b.Clips)-1]
+		b.Began, b.Ended, b.Cut = b.Clips[0].Began, last.Ended, last.Details.Cut
+		list = append(list, *b)
+	}
+	slices.SortFunc(list, func(x, y Boot) int { return x.Began.Compare(y.Began) })
+	return list
+}
+
+// Frames tells which frames are missing, or there twice, between the first and
+// the last of each boot. A board that loses frames by itself makes such faults as well.
+func (b Boot) Frames() (faults []string) {
+	for i, c := range b.Clips {
+		if n := int(c.Details.LastFrame) - int(c.Details.FirstFrame) + 1; n != c.Details.Frames {
+			faults = append(faults, fmt.Sprintf("%s: %d frames from %d to %d", c.Name, c.Details.Frames, c.Details.FirstFrame, c.Details.LastFrame))
+		}
+		if i == 0 {
+			continue
+		}
+		if want := b.Clips[i-1].Details.LastFrame + 1; c.Details.FirstFrame != want {
+			faults = append(faults, fmt.Sprintf("%s begins with frame %d, %s ended before %d", c.Name, c.Details.FirstFrame, b.Clips[i-1].Name, want))
+		}
+	}
+	return faults
+}
