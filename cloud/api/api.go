@@ -10,6 +10,7 @@ package api
 
 import (
 	"fmt"
+	"time"
 
 	"iid2secure.nl/camagent/cloud"
 )
@@ -65,9 +66,11 @@ type CameraList struct {
 
 // ObjectQuery selects a page of a camera's objects; its zero value is the first page.
 type ObjectQuery struct {
-	Prefix string // names that begin so
-	After  string // names that sort after this one
-	Limit  int    // 1 to MaxObjects; 0 means MaxObjects
+	Prefix string    // names that begin so
+	After  string    // names that sort after this one
+	From   time.Time // names whose time is this or later; zero: all
+	To     time.Time // names whose time is earlier; zero: all
+	Limit  int       // 1 to MaxObjects; 0 means MaxObjects
 }
 
 // Object is one sealed object of a camera's present binding.
@@ -76,6 +79,17 @@ type Object struct {
 	Size     int64  `json:"size"`
 	Modified int64  `json:"modified"` // Unix seconds, by the storage's clock
 }
+
+// Begin is the name after which the page begins, by After and From.
+func (q ObjectQuery) Begin() string {
+	if q.From.IsZero() {
+		return q.After
+	}
+	return max(q.After, cloud.ClipTime(q.From))
+}
+
+// Past tells whether a name lies behind To, and so does all that follows it.
+func (q ObjectQuery) Past(name string) bool { return !q.To.IsZero() && name >= cloud.ClipTime(q.To) }
 
 // ObjectList is one page, in the order of names. Next is what to give as After
 // for the next page; empty at the end.
@@ -94,6 +108,9 @@ type Download struct {
 	URL     string            `json:"url"`
 	Headers map[string]string `json:"headers,omitempty"`
 	Expires int64             `json:"expires"` // Unix seconds
+	// Offset is where the reader wants to begin, in bytes: a download that was
+	// broken off goes on. The grant is for the whole object.
+	Offset int64 `json:"-"`
 }
 
 // ClientRequest asks for a certificate with which an app may use the broker.

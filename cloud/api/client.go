@@ -75,7 +75,7 @@ func (c *Client) Camera(ctx context.Context, serial cloud.Serial) (Camera, error
 // Objects returns one page of a camera's objects, oldest names first.
 func (c *Client) Objects(ctx context.Context, serial cloud.Serial, q ObjectQuery) (ObjectList, error) {
 	v := url.Values{}
-	for key, val := range map[string]string{"prefix": q.Prefix, "after": q.After} {
+	for key, val := range map[string]string{"prefix": q.Prefix, "after": q.After, "from": timeText(q.From), "to": timeText(q.To)} {
 		if val != "" {
 			v.Set(key, val)
 		}
@@ -89,6 +89,13 @@ func (c *Client) Objects(ctx context.Context, serial cloud.Serial, q ObjectQuery
 	}
 	var out ObjectList
 	return out, c.call(ctx, "list objects", http.MethodGet, path, nil, &out)
+}
+
+func timeText(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339Nano)
 }
 
 // Get asks for leave to read one object; Fetch then reads it.
@@ -115,9 +122,9 @@ func (c *Client) Site(ctx context.Context) (Site, error) {
 	return out, c.call(ctx, "ask for site", http.MethodGet, "/v1/site", nil, &out)
 }
 
-// Fetch reads a granted object from the storage, over https and without
-// redirects. What it returns is the sealed object as the storage has it: the
-// caller limits how much it reads, checks it, and closes the body.
+// Fetch reads a granted object from the storage, from d.Offset on, over https and
+// without redirects. What it returns is the sealed object as the storage has it:
+// the caller limits how much it reads, checks it, and closes the body.
 func (c *Client) Fetch(ctx context.Context, d Download) (io.ReadCloser, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, d.URL, nil)
 	if err != nil || req.URL.Scheme != "https" {
@@ -126,15 +133,37 @@ func (c *Client) Fetch(ctx context.Context, d Download) (io.ReadCloser, error) {
 	for k, v := range d.Headers {
 		req.Header.Set(k, v)
 	}
+	if d.Offset > 0 {
+		req.Header.Set("Range", fmt.Sprintf("bytes=%d-", d.Offset))
+	}
 	resp, err := c.http.Do(req)
 	if err != nil {
 		return nil, fmt.Errorf("fetch object: storage %s: %w", req.URL.Host, bare(err))
 	}
-	if resp.StatusCode != http.StatusOK {
+	if err := begins(resp, d.Offset); err != nil {
 		resp.Body.Close()
-		return nil, fmt.Errorf("fetch object: storage %s answered %s", req.URL.Host, resp.Status)
+		return nil, fmt.Errorf("fetch object: storage %s %w", req.URL.Host, err)
 	}
 	return resp.Body, nil
+}
+
+// begins makes sure that what comes begins at the offset, although a storage may
+// ignore a Range (RFC 9110, 14.2).
+func begins(resp *http.Response, offset int64) error {
+	switch {
+	case resp.StatusCode == http.StatusOK:
+		_, err := io.CopyN(io.Discard, resp.Body, offset)
+		if err != nil {
+			err = fmt.Errorf("has less than %d bytes: %w", offset, bare(err))
+		}
+		return err
+	case resp.StatusCode == http.StatusPartialContent && offset > 0:
+		if !strings.HasPrefix(resp.Header.Get("Content-Range"), fmt.Sprintf("bytes %d-", offset)) {
+			return errors.New("sent another part of the object than it was asked for")
+		}
+		return nil
+	}
+	return errors.New("answered " + resp.Status)
 }
 
 func cameraPath(serial cloud.Serial) string { return "/v1/cameras/" + url.PathEscape(serial.Plain()) }

@@ -3,10 +3,12 @@ package api
 import (
 	"crypto/x509"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -105,4 +107,63 @@ func TestS8_TokensPrintRedacted(t *testing.T) {
 		require.NotContains(t, fmt.Sprintf(verb, claim), "68757368", verb)
 	}
 	require.Equal(t, "hush", claim.Token.Secret().Reveal())
+}
+
+// A download that was broken off goes on where it was, whether the storage knows
+// ranges or not; one that sends something else is found out.
+func TestM10_FetchGoesOnFromAnOffset(t *testing.T) {
+	t.Parallel()
+	const whole = "0123456789"
+	for name, h := range map[string]http.HandlerFunc{
+		"ranges": func(w http.ResponseWriter, r *http.Request) {
+			http.ServeContent(w, r, "", time.Time{}, strings.NewReader(whole))
+		},
+		"no ranges": func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, whole) },
+	} {
+		c := hostile(t, h)
+		for _, offset := range []int64{0, 1, 9, 10} {
+			body, err := c.Fetch(t.Context(), Download{URL: c.base + "/x", Offset: offset})
+			if offset == 10 && name == "ranges" {
+				oneClearLine(t, err)
+				continue
+			}
+			require.NoError(t, err, name)
+			got, err := io.ReadAll(body)
+			require.NoError(t, err)
+			require.NoError(t, body.Close())
+			require.Equal(t, whole[offset:], string(got), name)
+		}
+	}
+	for name, h := range map[string]http.HandlerFunc{
+		"another part": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Range", "bytes 3-9/10")
+			w.WriteHeader(http.StatusPartialContent)
+		},
+		"too short": func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "01") },
+		"forbidden": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) },
+	} {
+		c := hostile(t, h)
+		_, err := c.Fetch(t.Context(), Download{URL: c.base + "/x", Offset: 4})
+		oneClearLine(t, err)
+		require.ErrorContains(t, err, "storage ", name)
+	}
+}
+
+func TestM10_ObjectsAreAskedForByTime(t *testing.T) {
+	t.Parallel()
+	var asked string
+	c := hostile(t, func(w http.ResponseWriter, r *http.Request) {
+		asked = r.URL.Query().Encode()
+		fmt.Fprint(w, `{"objects":[]}`)
+	})
+	from := time.Date(2026, 1, 2, 3, 4, 5, 0, time.FixedZone("", 3600))
+	_, err := c.Objects(t.Context(), cloud.NewSerial(), ObjectQuery{From: from, To: from.Add(time.Second)})
+	require.NoError(t, err)
+	require.Equal(t, "from=2026-01-02T02%3A04%3A05Z&to=2026-01-02T02%3A04%3A06Z", asked)
+	q := ObjectQuery{From: from, To: from.Add(time.Second), After: "20260102T020405.500Z-aaaaaaaa.jws"}
+	require.Equal(t, q.After, q.Begin())
+	require.Equal(t, "20260102T020405.000Z", ObjectQuery{From: from, After: "2025"}.Begin())
+	require.False(t, q.Past("20260102T020405.999Z-zzzzzzzz.jws"))
+	require.True(t, q.Past("20260102T020406.000Z-00000000.jws"))
+	require.False(t, ObjectQuery{}.Past("zzz"))
 }

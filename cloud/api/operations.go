@@ -51,6 +51,8 @@ func Operations() []Operation {
 			[]Param{
 				{"prefix", "string", false, "names that begin so"},
 				{"after", "string", false, "names that sort after this one: the last page's next"},
+				{"from", "string", false, "RFC 3339: only names whose time is this or later"},
+				{"to", "string", false, "RFC 3339: only names whose time is earlier"},
 				{"limit", "integer", false, "1 to 500 objects"},
 			}, nil, reflect.TypeFor[ObjectList](), []int{400, 404}},
 		{OpDelete, http.MethodDelete, "/v1/cameras/{serial}/objects", "Remove one object.",

@@ -2,8 +2,11 @@ package web
 
 import (
 	"net/http"
+	"net/url"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -70,18 +73,40 @@ func (s *Server) objects(r *http.Request, account string) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := r.URL.Query()
-	q := api.ObjectQuery{Prefix: v.Get("prefix"), After: v.Get("after"), Limit: api.MaxObjects}
+	q, err := objectQuery(r.URL.Query())
+	if err != nil {
+		return nil, err
+	}
+	// The storage knows names alone: a time is where one begins.
+	q.After = q.Begin()
+	list, err := s.Storage.List(r.Context(), cloud.ObjectKey(b.Serial, b.BindID, ""), q)
+	if i := slices.IndexFunc(list.Objects, func(o api.Object) bool { return q.Past(o.Name) }); i >= 0 {
+		list.Objects, list.Next = list.Objects[:i], ""
+	}
+	return list, s.storage(err)
+}
+
+func objectQuery(v url.Values) (q api.ObjectQuery, err error) {
+	q = api.ObjectQuery{Prefix: v.Get("prefix"), After: v.Get("after"), Limit: api.MaxObjects}
 	if text := v.Get("limit"); text != "" {
 		if q.Limit, err = strconv.Atoi(text); err != nil || q.Limit < 1 || q.Limit > api.MaxObjects {
-			return nil, badRequest("limit: want 1 to %d", api.MaxObjects)
+			return q, badRequest("limit: want 1 to %d", api.MaxObjects)
 		}
 	}
 	if q.Prefix != "" && !grant.ValidName(strings.TrimSuffix(q.Prefix, "/")) || q.After != "" && !grant.ValidName(q.After) {
-		return nil, badRequest("prefix and after: want a name or the beginning of one")
+		return q, badRequest("prefix and after: want a name or the beginning of one")
 	}
-	list, err := s.Storage.List(r.Context(), cloud.ObjectKey(b.Serial, b.BindID, ""), q)
-	return list, s.storage(err)
+	for name, at := range map[string]*time.Time{"from": &q.From, "to": &q.To} {
+		if text := v.Get(name); text != "" {
+			if *at, err = time.Parse(time.RFC3339, text); err != nil {
+				return q, badRequest("%s: want RFC 3339, as 2026-01-02T03:04:05Z", name)
+			}
+		}
+	}
+	if !q.From.IsZero() && !q.To.IsZero() && !q.From.Before(q.To) {
+		return q, badRequest("from: want a time before to")
+	}
+	return q, nil
 }
 
 func (s *Server) get(r *http.Request, account string) (any, error) {

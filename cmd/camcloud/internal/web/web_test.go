@@ -3,8 +3,10 @@ package web
 import (
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
@@ -95,4 +97,23 @@ func TestFaultsAreNotTold(t *testing.T) {
 	require.Equal(t, http.StatusInternalServerError, w.Code)
 	require.NotContains(t, w.Body.String(), http.ErrServerClosed.Error())
 	require.Equal(t, 1, logs.Len())
+}
+
+func TestM10_S4_ListsAreAskedForByTime(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	q, err := objectQuery(url.Values{"from": {"2026-01-02T03:04:05Z"}, "to": {"2026-01-02T05:04:05+01:00"}, "limit": {"7"}})
+	require.NoError(t, err)
+	require.True(t, q.From.Equal(at))
+	require.True(t, q.To.Equal(at.Add(time.Hour)))
+	require.Equal(t, 7, q.Limit)
+	for _, bad := range []url.Values{
+		{"from": {"yesterday"}}, {"to": {"2026-01-02"}}, {"from": {"2026-01-02T03:04:05Z"}, "to": {"2026-01-02T03:04:05Z"}},
+		{"limit": {"0"}}, {"prefix": {"../"}}, {"after": {".."}},
+	} {
+		_, err := objectQuery(bad)
+		var refusal *api.Error
+		require.ErrorAs(t, err, &refusal, "%v", bad)
+		require.Equal(t, http.StatusBadRequest, refusal.Status)
+	}
 }
