@@ -105,7 +105,7 @@ func smallCard(t *testing.T, limit int64) (*clipStore, *clipSink) {
 	to, err := seal.ParseRecipients([]string{recipient})
 	require.NoError(t, err)
 	k := &clipSink{store: s, start: clip.Start{Stream: "main"}, name: cloud.ClipName(time.Now()), to: to}
-	k.file, err = card.Create(k.name, spool.Routine)
+	k.file, err = card.Create(k.name)
 	require.NoError(t, err)
 	k.sealed, err = seal.NewWriter(k.file, to)
 	require.NoError(t, err)

@@ -10,6 +10,7 @@ import (
 
 	"iid2secure.nl/camagent/agent/command"
 	"iid2secure.nl/camagent/cloud"
+	"iid2secure.nl/camagent/cloud/spool"
 )
 
 // Reading of clips over sessions is what may wait: it is held to a rate, and to
@@ -51,7 +52,10 @@ func (a *Agent) clipsList(_ context.Context, _ string, q command.ClipsQuery) (co
 	if limit == 0 {
 		limit = 100
 	}
-	entries := a.card.List(q.Before, limit+1)
+	entries, err := a.card.List(spool.Query{Before: q.Before, Limit: limit + 1})
+	if err != nil {
+		return command.ClipsPage{}, err
+	}
 	page := command.ClipsPage{Clips: []command.CardClip{}, More: len(entries) > limit}
 	for _, e := range entries[:min(limit, len(entries))] {
 		page.Clips = append(page.Clips, command.CardClip(e))
@@ -69,7 +73,7 @@ func (a *Agent) clipsRead(ctx context.Context, _ string, p command.ClipsPiece) (
 	if p.Part == command.PartManifest {
 		name = p.Name + cloud.ExtManifest
 	}
-	f, err := a.card.OpenPart(name)
+	f, err := a.card.Open(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return command.ClipsData{}, cloud.Refuse(cloud.CodeArgument, "clips.read: %s is not on the card", p.Name)
 	}

@@ -73,7 +73,7 @@ func (s *clipStore) create(start clip.Start) (*clipSink, error) {
 	began := wallClock(start.Time)
 	k := &clipSink{store: s, start: start, began: began, name: cloud.ClipName(began), to: to,
 		head: cloud.Statement{V: 1, Serial: s.id.Serial, Epoch: epoch, BindID: bindID}}
-	if k.file, err = s.card.Create(k.name, s.lane); err != nil {
+	if k.file, err = s.card.Create(k.name); err != nil {
 		return nil, err
 	}
 	if k.sealed, err = seal.NewWriter(k.file, to); err != nil {
@@ -135,7 +135,7 @@ func (k *clipSink) commit(info clip.Info) error {
 	if err != nil {
 		return errors.Join(err, k.file.Abort())
 	}
-	_, err = k.file.Commit([]byte(token))
+	_, err = k.file.Commit(k.store.lane, []byte(token))
 	return err
 }
 

@@ -10,6 +10,12 @@ import (
 	"go.uber.org/zap"
 )
 
+var (
+	errReplaced = fmt.Errorf("%w: it was pulled while the clip was written", ErrGone)
+	errLetGo    = fmt.Errorf("%w: it was let go", ErrGone)
+	errWiped    = errors.New("the card was wiped while the clip was written")
+)
+
 var errNotLooked = fmt.Errorf("%w: it has not been looked at yet", ErrGone)
 
 // New makes a Spool that holds no card yet: until Attach has succeeded nothing
@@ -17,7 +23,7 @@ var errNotLooked = fmt.Errorf("%w: it has not been looked at yet", ErrGone)
 func New(dir string, cfg Config) *Spool {
 	s := &Spool{
 		dir: filepath.Clean(dir), cfg: cfg, fs: cfg.FS, log: cfg.Log, x: newIndex(), absent: errNotLooked,
-		open: map[string]bool{}, made: map[string]bool{}, emptied: map[string]bool{}, changed: make(chan struct{}),
+		open: map[string]*item{}, left: map[string]*Unfinished{}, made: map[string]bool{}, emptied: map[string]bool{}, changed: make(chan struct{}),
 	}
 	if s.fs == nil {
 		s.fs = osFS{}
@@ -134,7 +140,7 @@ func (s *Spool) detach(why error) {
 	s.mu.Lock()
 	lock := s.lock
 	s.lock, s.absent = nil, why
-	s.forgetAll()
+	s.forgetAll(why)
 	s.wakeLocked()
 	s.mu.Unlock()
 	lock.Close() // of a folder that is gone: nothing depends on it
@@ -143,10 +149,11 @@ func (s *Spool) detach(why error) {
 
 // forgetAll begins with an empty card; what was open belongs to another one. The
 // caller holds mu.
-func (s *Spool) forgetAll() {
+func (s *Spool) forgetAll(why error) {
 	s.gen++
+	s.ended = why
 	s.x, s.used, s.credit = newIndex(), 0, 0
-	s.open, s.made, s.emptied = map[string]bool{}, map[string]bool{}, map[string]bool{}
+	s.open, s.left, s.made, s.emptied = map[string]*item{}, map[string]*Unfinished{}, map[string]bool{}, map[string]bool{}
 }
 
 func (s *Spool) refuse(err error) error {
@@ -160,9 +167,9 @@ func (s *Spool) refuse(err error) error {
 func (s *Spool) adopt(fresh *Spool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.forgetAll()
+	s.forgetAll(errReplaced)
 	s.lock, s.folder, s.absent = fresh.lock, fresh.folder, nil
-	s.x, s.used, s.emptied = fresh.x, fresh.used, fresh.emptied
+	s.x, s.used, s.emptied, s.open, s.left = fresh.x, fresh.used, fresh.emptied, fresh.open, fresh.left
 	s.st.Err = nil
 	s.st.Removed += fresh.st.Removed
 	s.st.Finished += fresh.st.Finished
@@ -180,12 +187,13 @@ func (s *Spool) held() error {
 func (s *Spool) Close() error {
 	s.mu.Lock()
 	s.gen++
+	s.ended = errLetGo
 	s.mu.Unlock()
 	s.card.Lock()
 	defer s.card.Unlock()
 	s.mu.Lock()
 	lock := s.lock
-	s.lock, s.absent = nil, errClosed
+	s.lock, s.absent = nil, errLetGo
 	s.mu.Unlock()
 	if lock == nil {
 		return nil

@@ -65,7 +65,7 @@ func BenchmarkWrite(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer s.Close()
-	f, err := s.Create(cloud.ClipName(time.Now()), Routine)
+	f, err := s.Create(cloud.ClipName(time.Now()))
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -17,12 +17,12 @@ func TestR7_FullCard(t *testing.T) {
 	s, _ := openTemp(t, Config{MaxBytes: 1000})
 	putClip(t, s, nameAt(0), Routine, 400)
 	putClip(t, s, nameAt(1), Routine, 400)
-	f, err := s.Create(nameAt(2), Routine)
+	f, err := s.Create(nameAt(2))
 	require.NoError(t, err)
 	_, err = f.Write(make([]byte, 300))
 	require.ErrorIs(t, err, ErrFull)
 	require.ErrorIs(t, s.Stats().Err, ErrFull)
-	_, err = f.Commit([]byte("m"))
+	_, err = f.Commit(Routine, []byte("m"))
 	require.ErrorIs(t, err, ErrFull)
 	require.NoError(t, f.Abort())
 	require.EqualValues(t, 816, s.Stats().UsedBytes)
@@ -32,7 +32,7 @@ func TestR7_FullCard(t *testing.T) {
 	putClip(t, s, nameAt(3), Routine, 300)
 	require.NoError(t, s.Stats().Err)
 	require.EqualValues(t, 1, s.Stats().Evicted)
-	_, err = s.OpenPart(nameAt(0) + ".mp4.age")
+	_, err = s.Open(nameAt(0) + ".mp4.age")
 	require.ErrorIs(t, err, fs.ErrNotExist)
 }
 
@@ -47,7 +47,7 @@ func TestR7_CardFullerThanCounted(t *testing.T) {
 	m.capacity = 900 // the credit of 1 MiB given before is void now
 	putClip(t, s, nameAt(2), Routine, 450)
 	require.EqualValues(t, 1, s.Stats().Evicted)
-	f, err := s.Create(nameAt(3), Routine)
+	f, err := s.Create(nameAt(3))
 	require.NoError(t, err)
 	_, err = f.Write(make([]byte, 400))
 	require.ErrorIs(t, err, ErrFull)
@@ -81,7 +81,7 @@ func TestR7_CardErrorsByKind(t *testing.T) {
 			}
 			return nil
 		}
-		_, err = s.Create(nameAt(1), Routine)
+		_, err = s.Create(nameAt(1))
 		require.ErrorIs(t, err, c.want)
 		require.NotContains(t, err.Error(), "\n")
 		require.ErrorIs(t, s.Stats().Err, c.want)
@@ -97,7 +97,7 @@ func TestR2_FailedCommitLeavesNothing(t *testing.T) {
 		m := newMemFS()
 		s, err := Open("/mnt/card", Config{FS: m})
 		require.NoError(t, err)
-		f, err := s.Create(nameAt(0), Routine)
+		f, err := s.Create(nameAt(0))
 		require.NoError(t, err)
 		_, err = f.Write([]byte("clip"))
 		require.NoError(t, err)
@@ -107,7 +107,7 @@ func TestR2_FailedCommitLeavesNothing(t *testing.T) {
 			}
 			return nil
 		}
-		_, err = f.Commit([]byte("manifest"))
+		_, err = f.Commit(Routine, []byte("manifest"))
 		require.ErrorIs(t, err, ErrGone, op)
 		m.fail = nil
 		require.Zero(t, m.usedLocked(), op)
@@ -134,7 +134,7 @@ func TestR7_ReleaseSurvivesDeadCard(t *testing.T) {
 	}
 	require.ErrorIs(t, s.Release(next(t, s)), ErrGone)
 	require.False(t, s.Pending(nameAt(0)), "the store has it")
-	r, err := s.OpenPart(nameAt(0) + ".jws")
+	r, err := s.Open(nameAt(0) + ".jws")
 	require.NoError(t, err, "found where it was left")
 	r.Close()
 	m.fail = nil
@@ -158,7 +158,7 @@ func TestR7_MissingCard(t *testing.T) {
 	putClip(t, s, nameAt(0), Routine, 10)
 	require.NoError(t, os.Rename(dir, dir+"-pulled"))
 	require.NoError(t, os.Mkdir(dir, 0o700))
-	_, err = s.Create(nameAt(1), Routine)
+	_, err = s.Create(nameAt(1))
 	require.ErrorIs(t, err, ErrGone)
 	empty, _ := os.ReadDir(dir)
 	require.Empty(t, empty, "nothing is written below an empty mount point")
@@ -177,7 +177,7 @@ func TestForeignFilesAreLeftAlone(t *testing.T) {
 	s, err := Open(dir, Config{})
 	require.NoError(t, err)
 	defer s.Close()
-	require.Len(t, s.List("", 10), 1)
+	require.Len(t, list(t, s, Query{}), 1)
 	require.NoError(t, s.Release(next(t, s)))
 	for _, name := range foreign {
 		require.FileExists(t, filepath.Join(hour, name))

@@ -21,6 +21,7 @@ type FS interface {
 	Mkdir(path string) error // mode 0700, no error if it is there
 	Rename(from, to string) error
 	Remove(path string) error                // file or empty folder
+	Truncate(path string, size int64) error  // durably
 	SyncDir(path string) error               // makes names in it durable
 	Free(path string) (int64, error)         // bytes
 	Lock(path string) (io.Closer, error)     // a folder, exclusive between processes
@@ -44,6 +45,18 @@ func (osFS) ReadDir(path string) ([]fs.DirEntry, error)  { return os.ReadDir(pat
 func (osFS) Stat(path string) (fs.FileInfo, error)       { return os.Stat(path) }
 func (osFS) Rename(from, to string) error                { return os.Rename(from, to) }
 func (osFS) Remove(path string) error                    { return os.Remove(path) }
+
+func (osFS) Truncate(path string, size int64) error {
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	err = f.Truncate(size)
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
+}
 
 func (osFS) Mkdir(path string) error {
 	if err := os.Mkdir(path, 0o700); !errors.Is(err, fs.ErrExist) {

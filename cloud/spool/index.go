@@ -11,6 +11,7 @@ type item struct {
 	name     string
 	size     int64
 	manifest int64        // size of the manifest; -1 without
+	notes    int64        // of the journal, while it is open
 	sums     *[2][32]byte // of file and manifest; nil: not read since the start
 	lane     Lane
 	home     Lane // the lane's folder (routine for Backfill)
@@ -21,7 +22,7 @@ type item struct {
 
 func (it *item) clip() bool { return len(it.name) == stemLen }
 
-func (it *item) bytes() int64 { return it.size + max(0, it.manifest) }
+func (it *item) bytes() int64 { return it.size + max(0, it.manifest) + it.notes }
 
 // files lists the item's files in the order in which they are stored and moved.
 func (it *item) files() []string {

@@ -56,7 +56,7 @@ func script(s *Spool, h *history) {
 func record(s *Spool, h *history, i int) bool {
 	clip, manifest := clipBytes(i)
 	lane := []Lane{Routine, Alarm}[i%2]
-	f, err := s.Create(nameAt(i), lane)
+	f, err := s.Create(nameAt(i))
 	if err != nil {
 		return false
 	}
@@ -69,7 +69,7 @@ func record(s *Spool, h *history, i int) bool {
 		}
 	}
 	h.started[nameAt(i)+extClip], h.started[nameAt(i)+extManifest] = clip, manifest
-	if _, err = f.Commit(manifest); err != nil {
+	if _, err = f.Commit(lane, manifest); err != nil {
 		return false
 	}
 	h.want[nameAt(i)+extClip], h.want[nameAt(i)+extManifest] = clip, manifest
@@ -90,7 +90,7 @@ func check(t *testing.T, m *memFS, h *history, what string) {
 	s, err := Open("/mnt/card", Config{FS: m})
 	require.NoError(t, err, what)
 	seen := map[string]bool{}
-	for _, e := range s.List("", 1000) {
+	for _, e := range list(t, s, Query{}) {
 		require.False(t, seen[e.Name], "%s: %s twice", what, e.Name)
 		seen[e.Name] = true
 		names := s.x.byName[e.Name].files()
@@ -100,7 +100,7 @@ func check(t *testing.T, m *memFS, h *history, what string) {
 			require.True(t, h.released[e.Name], "%s: %s was never released", what, e.Name)
 		}
 		for _, n := range names {
-			r, err := s.OpenPart(n)
+			r, err := s.Open(n)
 			require.NoError(t, err, what)
 			got, _ := io.ReadAll(r)
 			require.Equal(t, string(h.started[n]), string(got), "%s: content of %s", what, n)
@@ -126,7 +126,7 @@ func checkOrder(t *testing.T, s *Spool, what string) {
 		require.True(t, last.Name == "" || o.Lane > last.Lane || o.Lane == last.Lane && o.Name > last.Name, "%s: %s after %s", what, o.Name, last.Name)
 		last = o
 		for _, p := range o.Parts {
-			r, err := s.OpenPart(p.Name)
+			r, err := s.Open(p.Name)
 			require.NoError(t, err, what)
 			got, _ := io.ReadAll(r)
 			require.Equal(t, sha256.Sum256(got), p.SHA256, what)

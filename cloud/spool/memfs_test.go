@@ -262,10 +262,28 @@ func (m *memFS) ReadDir(path string) ([]fs.DirEntry, error) {
 func (m *memFS) Stat(path string) (fs.FileInfo, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.dirs[path] == nil {
-		return nil, &fs.PathError{Op: "stat", Path: path, Err: syscall.ENOENT}
+	if m.dirs[path] != nil {
+		return fstest.MapFS{}.Stat(".")
 	}
-	return fstest.MapFS{}.Stat(".")
+	_, f, err := m.find(path)
+	if err != nil {
+		return nil, err
+	}
+	return fstest.MapFS{"x": &fstest.MapFile{Data: f.data, Mode: 0o600}}.Stat("x")
+}
+
+func (m *memFS) Truncate(path string, size int64) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.step("truncate", path); err != nil {
+		return err
+	}
+	_, f, err := m.find(path)
+	if err == nil {
+		f.data = f.data[:size]
+		f.synced = int(size)
+	}
+	return err
 }
 
 func (m *memFS) Mkdir(path string) error {

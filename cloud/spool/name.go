@@ -50,5 +50,5 @@ func checkSingle(name string) error {
 }
 
 func reservedSuffix(s string) bool {
-	return strings.HasSuffix(s, extPart) || strings.HasSuffix(s, extTmp) || s == extManifest || s == extClip
+	return strings.HasSuffix(s, extPart) || strings.HasSuffix(s, extTmp) || s == extManifest || s == extClip || s == extNotes
 }

@@ -32,7 +32,7 @@ const (
 // makeLayout makes the folders that are always there.
 func (s *Spool) makeLayout() error {
 	pending := filepath.Join(s.dir, dirPending)
-	dirs := []string{pending, filepath.Join(s.dir, dirUploaded)}
+	dirs := []string{filepath.Join(s.dir, dirOpen), pending, filepath.Join(s.dir, dirUploaded)}
 	for _, lane := range []Lane{Snapshot, Alarm, Routine} {
 		dirs = append(dirs, filepath.Join(pending, lane.String()))
 	}
@@ -57,6 +57,9 @@ func (s *Spool) recover() error {
 		if err := s.scanHours(filepath.Join(s.dir, dirPending, lane.String()), inPending, lane, all); err != nil {
 			return cardError("reading it", err)
 		}
+	}
+	if err := s.scanOpen(all); err != nil {
+		return cardError("reading "+dirOpen, err)
 	}
 	names := make([]string, 0, len(all))
 	for name := range all {
@@ -98,10 +101,54 @@ func (s *Spool) scanHours(dir string, in where, lane Lane, all map[string]*found
 	return nil
 }
 
+// scanOpen finds commits that were cut, and clips that were open.
+func (s *Spool) scanOpen(all map[string]*found) error {
+	dir := filepath.Join(s.dir, dirOpen)
+	files, err := s.fs.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range files {
+		name, kind := sortName(e.Name())
+		info, err := e.Info()
+		switch {
+		case err != nil:
+			return err
+		case kind == kindPart && all[name] != nil:
+			all[name].part = true
+			all[name].it.size = info.Size()
+		case kind == kindPart:
+			if err := s.leave(name, info.Size()); err != nil {
+				return err
+			}
+		}
+	}
+	for _, e := range files {
+		if name, kind := sortName(e.Name()); kind == kindNotes && s.left[name] == nil {
+			if err := s.fs.Remove(filepath.Join(dir, e.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// leave enters a clip that was left open.
+func (s *Spool) leave(name string, size int64) error {
+	notes, err := s.readJournal(name)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	it := &item{name: name, size: size, manifest: -1}
+	s.left[name], s.open[name] = &Unfinished{Name: name, Size: size, Notes: notes}, it
+	s.used += it.bytes()
+	return nil
+}
+
 // scanFile notes one file, or removes it if it is a temporary one.
 func (s *Spool) scanFile(dir string, e fs.DirEntry, in where, lane Lane, all map[string]*found) error {
 	name, kind := sortName(e.Name())
-	if kind == kindForeign || e.IsDir() || hourOf(name) != filepath.Base(dir) {
+	if kind == kindForeign || kind == kindPart || kind == kindNotes || e.IsDir() || hourOf(name) != filepath.Base(dir) {
 		return nil
 	}
 	if kind == kindTemporary {
@@ -130,9 +177,6 @@ func (s *Spool) scanFile(dir string, e fs.DirEntry, in where, lane Lane, all map
 		f.file = place{in, info.Size()}
 	case kindManifest:
 		f.manifest = place{in, info.Size()}
-	case kindPart:
-		f.part = true
-		f.it.size = info.Size()
 	}
 	return nil
 }
@@ -144,6 +188,7 @@ const (
 	kindFile
 	kindManifest
 	kindPart
+	kindNotes
 	kindTemporary
 )
 
@@ -160,6 +205,8 @@ func sortName(file string) (object string, kind fileKind) {
 		return stem, kindManifest
 	case suffix == extClip+extPart:
 		return stem, kindPart
+	case suffix == extNotes:
+		return stem, kindNotes
 	case suffix == extManifest+extTmp:
 		return stem, kindTemporary
 	case checkSingle(file) == nil:
@@ -180,7 +227,7 @@ func (s *Spool) settle(f *found) error {
 		if f.manifest.in != inPending || f.file.in != nowhere {
 			s.st.Removed++
 			f.part = false
-			if err := s.fs.Remove(down + extClip + extPart); err != nil {
+			if err := s.fs.Remove(s.openPath(it.name) + extClip + extPart); err != nil {
 				return err
 			}
 		} else if err := s.finishCommit(f, down); err != nil {
@@ -215,12 +262,9 @@ func (s *Spool) settle(f *found) error {
 
 // finishCommit does step 3 of a commit.
 func (s *Spool) finishCommit(f *found, path string) error {
-	if err := s.fs.Rename(path+extClip+extPart, path+extClip); err != nil {
-		return err
-	}
 	s.st.Finished++
 	f.file = place{inPending, f.it.size}
-	return s.fs.SyncDir(filepath.Dir(path))
+	return s.moveIn(f.it.name, filepath.Dir(path))
 }
 
 // finishPair handles a pair of which exactly one lies under uploaded/: the rest

@@ -14,9 +14,13 @@ import (
 
 // The folders below the card's.
 const (
+	dirOpen     = "open"
 	dirPending  = "pending"
 	dirUploaded = "uploaded"
 )
+
+// openPath is the path of a clip being written, without endings.
+func (s *Spool) openPath(name string) string { return filepath.Join(s.dir, dirOpen, name) }
 
 func (s *Spool) pendingDir(it *item) string {
 	return filepath.Join(s.dir, dirPending, it.home.String(), hourOf(it.name))
@@ -138,7 +142,7 @@ func (s *Spool) reserve(n int64, gen uint64) error {
 }
 
 func (s *Spool) noted(err error) error {
-	if err != nil && !errors.Is(err, errClosed) {
+	if err != nil && !errors.Is(err, errClosed) && !errors.Is(err, errWiped) && !errors.Is(err, errReplaced) && !errors.Is(err, errLetGo) {
 		return s.note(err)
 	}
 	return err
@@ -151,7 +155,7 @@ func (s *Spool) tryReserve(n int64, gen uint64) (bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.gen != gen {
-		return false, errClosed
+		return false, s.ended
 	}
 	if s.credit < n || s.credit == 0 {
 		return false, nil
@@ -236,9 +240,9 @@ func (s *Spool) Pending(name string) bool {
 	return it != nil && !it.uploaded
 }
 
-// OpenPart opens a file of the card by its name, uploaded or not, for reading.
+// Open opens a file of a clip, or a single object, for reading, wherever it lies.
 // fs.ErrNotExist if there is none.
-func (s *Spool) OpenPart(name string) (io.ReadSeekCloser, error) {
+func (s *Spool) Open(name string) (io.ReadSeekCloser, error) {
 	s.mu.Lock()
 	it := s.x.byName[name]
 	if it == nil {
@@ -258,14 +262,35 @@ func (s *Spool) OpenPart(name string) (io.ReadSeekCloser, error) {
 	return f, err
 }
 
-// List returns up to limit objects, newest first, whose names sort before
-// `before` (empty: from the newest); the last name is the next page's before.
-func (s *Spool) List(before string, limit int) []Entry {
+// Has tells whether an object of that name is on the card, committed.
+func (s *Spool) Has(name string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.x.byName[name] != nil
+}
+
+// Dropped lists clips that were given up before the store had them, oldest
+// first, at most 1000 at once; they are listed again until Forget.
+func (s *Spool) Dropped() ([]Dropped, error) { return nil, nil }
+
+// Forget says that a gap record that tells of these dropped clips is on the card.
+func (s *Spool) Forget(names ...string) error { return nil }
+
+// Retain removes what is older than MaxAge; call it now and then.
+func (s *Spool) Retain() error { return nil }
+
+// List returns objects, newest first; the last name is the next page's Before.
+func (s *Spool) List(q Query) ([]Entry, error) {
+	before, limit := q.Before, q.Limit
+	if limit <= 0 {
+		limit = 1000
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var list []*item
 	for _, it := range s.x.byName {
-		if before == "" || it.name < before {
+		start, _ := startOf(it.name)
+		if (before == "" || it.name < before) && (q.From.IsZero() || !start.Before(q.From)) && (q.To.IsZero() || start.Before(q.To)) {
 			list = append(list, it)
 		}
 	}
@@ -274,7 +299,7 @@ func (s *Spool) List(before string, limit int) []Entry {
 	for _, it := range list[:max(0, min(limit, len(list)))] {
 		out = append(out, Entry{Name: it.name, Size: it.bytes(), Uploaded: it.uploaded})
 	}
-	return out
+	return out, nil
 }
 
 // Stats returns the state of the card; it never waits for the card.
@@ -298,10 +323,10 @@ func (s *Spool) Wipe() error {
 	s.card.Lock()
 	defer s.card.Unlock()
 	s.mu.Lock()
-	s.forgetAll()
+	s.forgetAll(errWiped)
 	s.wakeLocked()
 	s.mu.Unlock()
-	err := errors.Join(s.removeTree(filepath.Join(s.dir, dirPending)), s.removeTree(filepath.Join(s.dir, dirUploaded)))
+	err := errors.Join(s.removeTree(filepath.Join(s.dir, dirOpen)), s.removeTree(filepath.Join(s.dir, dirPending)), s.removeTree(filepath.Join(s.dir, dirUploaded)))
 	err = errors.Join(err, s.fs.SyncDir(s.dir), s.makeLayout())
 	if err != nil {
 		return s.note(cardError("wiping the card", err))

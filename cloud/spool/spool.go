@@ -80,6 +80,11 @@ var (
 type Config struct {
 	MaxBytes int64 // limit for all objects together; 0: as much as the card holds
 	MinFree  int64 // bytes that stay free on the card
+	// MaxAge is how long objects are kept, uploaded or not; 0: no limit.
+	MaxAge time.Duration
+	// Now is the wall-clock for MaxAge; its zero time says that it cannot be
+	// trusted, and nothing ages. nil: time.Now.
+	Now func() time.Time
 	// RequireMount refuses a folder that lies on the same file system as its
 	// parent: the card is missing, and this would fill the root file system.
 	RequireMount bool
@@ -110,6 +115,19 @@ func (o Object) Size() (n int64) {
 	return n
 }
 
+// Query picks objects of a list; the zero Query: all.
+type Query struct {
+	Before   string    // names that sort before it; empty: from the newest
+	From, To time.Time // of the start: not before From, before To; zero: no limit
+	Limit    int       // 0: 1000
+}
+
+// Dropped is a clip that was given up before the store had it.
+type Dropped struct {
+	Name     string
+	Manifest []byte
+}
+
 // Entry is one line of a list.
 type Entry struct {
 	Name     string `json:"name"`
@@ -135,5 +153,6 @@ const (
 	extClip     = cloud.ExtClip
 	extManifest = cloud.ExtManifest
 	extPart     = ".part"
+	extNotes    = ".notes"
 	extTmp      = ".tmp"
 )

@@ -25,13 +25,20 @@ func openTemp(t *testing.T, cfg Config) (*Spool, string) {
 
 func putClip(t *testing.T, s *Spool, name string, lane Lane, size int) {
 	t.Helper()
-	f, err := s.Create(name, lane)
+	f, err := s.Create(name)
 	require.NoError(t, err)
 	_, err = f.Write(make([]byte, size))
 	require.NoError(t, err)
 	require.NoError(t, f.Sync())
-	_, err = f.Commit([]byte("manifest"))
+	_, err = f.Commit(lane, []byte("manifest"))
 	require.NoError(t, err)
+}
+
+func list(t *testing.T, s *Spool, q Query) []Entry {
+	t.Helper()
+	out, err := s.List(q)
+	require.NoError(t, err)
+	return out
 }
 
 func next(t *testing.T, s *Spool) Object {
@@ -117,7 +124,7 @@ func TestS4_NamesStayInTheirFolder(t *testing.T) {
 		"", "..", "../../etc/passwd", nameAt(0) + "/x", nameAt(0) + "\x00", strings.ToUpper(nameAt(0)), nameAt(0)[:20],
 		"20261302T030405.123Z-abcdefgh", nameAt(0) + ".jpg",
 	} {
-		_, err := s.Create(name, Routine)
+		_, err := s.Create(name)
 		require.ErrorIs(t, err, ErrName, "%q", name)
 	}
 	for _, suffix := range []string{"", ".part", ".jpg.part", ".jws", ".mp4.age", ".x.tmp", "/../x", ".a/b", ".JPG", ".a.b.c.d", "jpg"} {
@@ -125,10 +132,10 @@ func TestS4_NamesStayInTheirFolder(t *testing.T) {
 		require.ErrorIs(t, err, ErrName, "%q", suffix)
 	}
 	putClip(t, s, nameAt(0), Routine, 1)
-	_, err := s.Create(nameAt(0), Alarm)
+	_, err := s.Create(nameAt(0))
 	require.ErrorIs(t, err, ErrName)
 	for _, name := range []string{nameAt(0), "../" + nameAt(0) + ".jws", nameAt(0) + ".jws.tmp", ".lock", ""} {
-		_, err := s.OpenPart(name)
+		_, err := s.Open(name)
 		require.ErrorIs(t, err, fs.ErrNotExist)
 	}
 }
@@ -140,11 +147,11 @@ func TestListPages(t *testing.T) {
 		putClip(t, s, nameAt(i), Routine, 10+i)
 	}
 	require.NoError(t, s.Release(next(t, s)))
-	page := s.List("", 3)
+	page := list(t, s, Query{Limit: 3})
 	require.Equal(t, Entry{Name: nameAt(4), Size: 22}, page[0])
-	page = s.List(page[2].Name, 3)
+	page = list(t, s, Query{Before: page[2].Name, Limit: 3})
 	require.Equal(t, []Entry{{nameAt(1), 19, false}, {nameAt(0), 18, true}}, page)
-	require.Empty(t, s.List(nameAt(0), 3))
+	require.Empty(t, list(t, s, Query{Before: nameAt(0), Limit: 3}))
 }
 
 func TestP7_WipeLeavesNothing(t *testing.T) {
@@ -153,12 +160,12 @@ func TestP7_WipeLeavesNothing(t *testing.T) {
 	putClip(t, s, nameAt(0), Routine, 10)
 	putClip(t, s, nameAt(1), Routine, 10)
 	require.NoError(t, s.Release(next(t, s)))
-	f, err := s.Create(nameAt(2), Routine)
+	f, err := s.Create(nameAt(2))
 	require.NoError(t, err)
 	require.NoError(t, s.Wipe())
 	_, err = f.Write([]byte("x"))
 	require.Error(t, err)
-	_, err = f.Commit([]byte("x"))
+	_, err = f.Commit(Routine, []byte("x"))
 	require.Error(t, err)
 	require.NoError(t, f.Abort())
 	require.NoError(t, filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
@@ -166,7 +173,7 @@ func TestP7_WipeLeavesNothing(t *testing.T) {
 		return err
 	}))
 	require.Zero(t, s.Stats().UsedBytes)
-	require.Empty(t, s.List("", 10))
+	require.Empty(t, list(t, s, Query{}))
 	putClip(t, s, nameAt(3), Routine, 10)
 }
 
@@ -176,14 +183,14 @@ func TestP7_WipeLeavesNothing(t *testing.T) {
 func TestHash(t *testing.T) {
 	t.Parallel()
 	s, _ := openTemp(t, Config{})
-	f, err := s.Create(nameAt(0), Routine)
+	f, err := s.Create(nameAt(0))
 	require.NoError(t, err)
 	io.WriteString(f, "ab")
 	io.WriteString(f, "c")
 	sum := f.SHA256()
 	require.Equal(t, byte(0xba), sum[0]) // FIPS 180-2, "abc"
 	require.EqualValues(t, 3, f.Size())
-	o, err := f.Commit([]byte("m"))
+	o, err := f.Commit(Routine, []byte("m"))
 	require.NoError(t, err)
 	require.Equal(t, sum, o.Parts[0].SHA256)
 	_, err = f.Write([]byte("x"))

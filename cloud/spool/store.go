@@ -31,7 +31,9 @@ type Spool struct {
 	folder  fs.FileInfo // of the card's folder that is held
 	absent  error       // why the card is not held
 	x       index
-	open    map[string]bool // names of clips being written
+	open    map[string]*item       // what is being written
+	left    map[string]*Unfinished // of these, what a cut left open
+	ended   error                  // why Files of an older gen cannot go on
 	used    int64
 	credit  int64           // bytes that may be written before free space is asked for again
 	made    map[string]bool // hour folders known to exist
@@ -45,26 +47,26 @@ type Spool struct {
 // creditStep is how many bytes are written between two looks at the free space.
 const creditStep = 1 << 20
 
-// Create begins a clip: <name>.mp4.age.part. Name comes from ClipName; lane is
-// Alarm or Routine. ErrFull if there is no space and nothing to evict.
-func (s *Spool) Create(name string, lane Lane) (*File, error) {
+// Create begins a clip below open/. Name comes from ClipName. ErrFull if there
+// is no space and nothing to give up.
+func (s *Spool) Create(name string) (*File, error) {
 	if err := checkClip(name); err != nil {
 		return nil, err
 	}
-	if lane != Alarm && lane != Routine {
-		return nil, fmt.Errorf("a clip cannot go to lane %s", lane)
-	}
-	f := &File{s: s, it: &item{name: name, lane: lane, home: lane, manifest: -1}, hash: sha256.New()}
+	f := &File{s: s, it: &item{name: name, manifest: -1}, hash: sha256.New()}
 	if err := s.begin(f.it, &f.gen); err != nil {
 		return nil, err
 	}
 	s.card.Lock()
 	defer s.card.Unlock()
+	path := s.openPath(name)
 	var err error
-	if f.dir, err = s.hourDir(f.it); err == nil {
-		f.f, err = s.fs.Create(filepath.Join(f.dir, name+extClip+extPart))
+	if f.f, err = s.fs.Create(path + extClip + extPart); err == nil {
+		f.notes, err = s.fs.Create(path + extNotes)
 	}
 	if err != nil {
+		f.closeFiles()
+		s.removeAll(path+extClip+extPart, path+extNotes)
 		s.abandon(f.it, f.gen)
 		return nil, s.note(cardError("creating a clip", err))
 	}
@@ -75,9 +77,9 @@ func (s *Spool) Create(name string, lane Lane) (*File, error) {
 func (s *Spool) begin(it *item, gen *uint64) error {
 	s.mu.Lock()
 	*gen = s.gen
-	taken := s.open[it.name] || s.x.byName[it.name] != nil
+	taken := s.open[it.name] != nil || s.x.byName[it.name] != nil
 	if !taken {
-		s.open[it.name] = true
+		s.open[it.name] = it
 		s.newest = max(s.newest, hourOf(it.name))
 	}
 	s.mu.Unlock()
@@ -95,7 +97,7 @@ func (s *Spool) begin(it *item, gen *uint64) error {
 func (s *Spool) abandon(it *item, gen uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.open[it.name] && s.gen == gen {
+	if s.open[it.name] == it && s.gen == gen {
 		delete(s.open, it.name)
 		s.used -= it.bytes()
 	}
@@ -106,7 +108,7 @@ func (s *Spool) enter(it *item, gen uint64) (Object, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.gen != gen {
-		return Object{}, errClosed
+		return Object{}, s.ended
 	}
 	delete(s.open, it.name)
 	s.x.add(it)
@@ -273,6 +275,25 @@ func (s *Spool) forget(it *item) {
 		s.x.drop(it)
 		s.used -= it.bytes()
 	}
+}
+
+// live is nil while a File that was begun at gen may go on.
+func (s *Spool) live(gen uint64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.gen != gen {
+		return s.ended
+	}
+	return nil
+}
+
+// rename never takes another file's name: rename(2) would remove that file.
+// The caller holds card.
+func (s *Spool) rename(from, to string) error {
+	if _, err := s.fs.Stat(to); !errors.Is(err, fs.ErrNotExist) {
+		return errors.Join(err, &fs.PathError{Op: "rename", Path: to, Err: fs.ErrExist})
+	}
+	return s.fs.Rename(from, to)
 }
 
 func (s *Spool) wakeLocked() {

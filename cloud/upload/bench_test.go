@@ -51,11 +51,11 @@ func BenchmarkDrain(b *testing.B) {
 	for b.Loop() {
 		b.StopTimer()
 		name := cloud.ClipName(time.Now())
-		f, err := r.card.Create(name, spool.Routine)
+		f, err := r.card.Create(name)
 		require.NoError(b, err)
 		_, err = f.Write(make([]byte, benchSize))
 		require.NoError(b, err)
-		_, err = f.Commit([]byte("manifest"))
+		_, err = f.Commit(spool.Routine, []byte("manifest"))
 		require.NoError(b, err)
 		o, err := r.card.Next(ctx)
 		require.NoError(b, err)

@@ -166,11 +166,11 @@ func honest(t testing.TB, s *fakeStore) *rig {
 func (r *rig) clip(t *testing.T, i int, lane spool.Lane, size int) string {
 	t.Helper()
 	name := fmt.Sprintf("20260102T03%02d00.000Z-abcdefgh", i)
-	f, err := r.card.Create(name, lane)
+	f, err := r.card.Create(name)
 	require.NoError(t, err)
 	_, err = f.Write([]byte(strings.Repeat(string(rune('a'+i)), size)))
 	require.NoError(t, err)
-	_, err = f.Commit([]byte("manifest " + name))
+	_, err = f.Commit(lane, []byte("manifest "+name))
 	require.NoError(t, err)
 	r.names = append(r.names, name)
 	return name
@@ -203,7 +203,7 @@ func (s *fakeStore) checkStored(t *testing.T, r *rig) {
 	for _, n := range r.names {
 		key := cloud.ObjectKey(serial, bindID, n)
 		require.Equal(t, "manifest "+n, string(s.objects[key+".jws"]))
-		f, err := r.card.OpenPart(n + ".mp4.age")
+		f, err := r.card.Open(n + ".mp4.age")
 		require.NoError(t, err)
 		want, _ := io.ReadAll(f)
 		f.Close()

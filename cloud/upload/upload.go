@@ -175,7 +175,7 @@ func (u *Uploader) part(ctx context.Context, bind string, p spool.Part) error {
 	if err := want.check(g); err != nil {
 		return err
 	}
-	body, err := u.cfg.Spool.OpenPart(p.Name)
+	body, err := u.cfg.Spool.Open(p.Name)
 	if err != nil {
 		return fmt.Errorf("%w: %w", errCard, err)
 	}

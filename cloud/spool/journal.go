@@ -1,0 +1,59 @@
+package spool
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+)
+
+const (
+	maxNote    = 4 << 10
+	maxJournal = 4 << 20 // of which recovery reads no more
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// noteLine is one line of a journal: checksum in hex, a space, the note.
+func noteLine(note []byte) ([]byte, error) {
+	if len(note) == 0 || len(note) > maxNote || bytes.IndexByte(note, '\n') >= 0 {
+		return nil, fmt.Errorf("note of %d bytes, want one line of 1 to %d bytes", len(note), maxNote)
+	}
+	line := make([]byte, 0, len(note)+10)
+	line = hex.AppendEncode(line, binary.BigEndian.AppendUint32(nil, crc32.Checksum(note, castagnoli)))
+	line = append(append(append(line, ' '), note...), '\n')
+	return line, nil
+}
+
+// parseJournal returns the notes before the first line that is torn: what comes
+// after it was never synced.
+func parseJournal(data []byte) (notes [][]byte) {
+	for {
+		line, rest, whole := bytes.Cut(data, []byte{'\n'})
+		if !whole {
+			return notes
+		}
+		sum, note, ok := bytes.Cut(line, []byte{' '})
+		if !ok || !bytes.Equal(sum, hex.AppendEncode(nil, binary.BigEndian.AppendUint32(nil, crc32.Checksum(note, castagnoli)))) {
+			return notes
+		}
+		notes, data = append(notes, bytes.Clone(note)), rest
+	}
+}
+
+// readJournal returns the notes of a clip that was left open; none if there is
+// no journal.
+func (s *Spool) readJournal(name string) ([][]byte, error) {
+	f, err := s.fs.Open(s.openPath(name) + extNotes)
+	if err != nil {
+		return nil, err
+	}
+	data, err := io.ReadAll(io.LimitReader(f, maxJournal))
+	if err := errors.Join(err, f.Close()); err != nil {
+		return nil, err
+	}
+	return parseJournal(data), nil
+}
