@@ -132,7 +132,17 @@ func (c *Client) Close() error {
 // aged, a new one is made on the way. The camera does not begin a command later
 // than ctx's deadline, or 10 s after it was sent.
 func (c *Client) Call(ctx context.Context, name string, args, result any) error {
-	k := &call{id: cloud.Token(10), name: name, done: make(chan struct{})}
+	return c.CallAs(ctx, NewCommandID(), name, args, result)
+}
+
+// NewCommandID makes an id for CallAs.
+func NewCommandID() string { return cloud.Token(10) }
+
+// CallAs is Call by an id that the caller chose. A command that was lost with its
+// session may be sent in another, of another client of the same member, by the
+// same id: it does not run twice.
+func (c *Client) CallAs(ctx context.Context, id, name string, args, result any) error {
+	k := &call{id: id, name: name, done: make(chan struct{})}
 	if args != nil {
 		b, err := json.Marshal(args)
 		if err != nil {

@@ -344,3 +344,29 @@ func BenchmarkHandshake(b *testing.B) {
 		cl.Close()
 	}
 }
+
+// A command that was carried out, but whose answer was lost with the session, is
+// not carried out again when another client of the member sends it by its id.
+func TestS1_CommandThatGoesOnElsewhereRunsOnce(t *testing.T) {
+	joined(t, func(t *testing.T, n *carrier, ann identity.KeyPair) {
+		first := dial(t, n, "phone", ann)
+		down := func(hook func(packet) []packet) {
+			n.mu.Lock()
+			defer n.mu.Unlock()
+			n.down = hook
+		}
+		down(func(packet) []packet { return nil })
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		id := NewCommandID()
+		require.ErrorIs(t, first.CallAs(ctx, id, "echo", 7, nil), context.DeadlineExceeded)
+		first.Close()
+		down(nil)
+		second := dial(t, n, "lan", ann)
+		defer second.Close()
+		var got int
+		require.NoError(t, second.CallAs(t.Context(), id, "echo", 7, &got))
+		require.Equal(t, 7, got)
+		require.Len(t, n.cam.log(), 1)
+	})
+}

@@ -76,3 +76,7 @@ const (
 
 // IsPairing tells whether msg belongs to package bind.
 func IsPairing(msg []byte) bool { return len(msg) > 0 && msg[0] >= 0x01 && msg[0] <= 0x0f }
+
+// IsSession tells whether msg, which the camera sends, is of a session, whose
+// client has shown its key.
+func IsSession(msg []byte) bool { return len(msg) > 0 && msg[0] == typeTransport }
