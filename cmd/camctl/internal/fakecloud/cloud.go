@@ -121,7 +121,7 @@ func (c *Cloud) Fetch(ctx context.Context, d api.Download) (io.ReadCloser, error
 	if err := c.before(ctx, "fetch", name); err != nil {
 		return nil, err
 	}
-	var r io.Reader = bytes.NewReader(c.objects[name])
+	var r io.Reader = bytes.NewReader(c.objects[name][min(d.Offset, int64(len(c.objects[name]))):])
 	if c.body != nil {
 		r = c.body(name, r)
 	}

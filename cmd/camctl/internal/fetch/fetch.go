@@ -1,7 +1,9 @@
 // Package fetch brings a camera's objects from the cloud to the owner: it
 // lists, downloads, verifies and decrypts. The cloud is trusted for delivery
 // only: nothing leaves this package as a clip that package verify has not
-// passed, and nothing but ciphertext is written before. It keeps no state.
+// passed, and nothing but ciphertext is written before. What lasts are files of
+// its caller's: a download that was broken off (see ExtPart), and what manifests
+// said (see Known).
 package fetch
 
 import (
@@ -16,7 +18,6 @@ import (
 	"iid2secure.nl/camagent/cloud/api"
 	"iid2secure.nl/camagent/cloud/seal"
 
-	"iid2secure.nl/camagent/cmd/camctl/internal/files"
 	"iid2secure.nl/camagent/cmd/camctl/internal/verify"
 )
 
@@ -26,7 +27,8 @@ const (
 	maxPicture = 32 << 20
 )
 
-// Source is the cloud; *api.Client is one.
+// Source is the cloud, the bare bucket, or the camera's card; *api.Client is one.
+// Fetch reads from d.Offset on.
 type Source interface {
 	Objects(ctx context.Context, serial cloud.Serial, q api.ObjectQuery) (api.ObjectList, error)
 	Get(ctx context.Context, serial cloud.Serial, name string) (api.Download, error)
@@ -41,6 +43,9 @@ type Getter struct {
 	// Stall ends a download, or a question to the cloud, that makes no progress
 	// for so long; there is no limit to the whole.
 	Stall time.Duration
+	// Retries is how often a broken download goes on without any progress in
+	// between, before it is given up; what has come is kept.
+	Retries int
 	// Progress, if set, is told of the bytes of a clip as they come.
 	Progress func(done, total int64)
 }
@@ -64,7 +69,12 @@ func (g *Getter) List(ctx context.Context, q api.ObjectQuery) ([]Listed, error) 
 			return nil, err
 		}
 		for _, o := range page.Objects {
-			j.add(o)
+			if q.Past(o.Name) {
+				return j.out, nil
+			}
+			if o.Name > q.Begin() { // a cloud may know no times
+				j.add(o)
+			}
 		}
 		if page.Next == "" {
 			return j.out, nil
@@ -116,15 +126,12 @@ func (g *Getter) Manifest(ctx context.Context, name string) (verify.Clip, error)
 
 // Sealed downloads a clip's sealed file into w and checks it against its manifest.
 func (g *Getter) Sealed(ctx context.Context, c verify.Clip, w io.Writer) error {
-	body, err := g.open(ctx, c.Name+cloud.ExtClip)
+	body, err := g.open(ctx, c.Name+cloud.ExtClip, 0)
 	if err != nil {
 		return fmt.Errorf("clip %s: %w", c.Name, err)
 	}
 	defer body.Close()
-	if g.Progress != nil {
-		w = &counter{w: w, total: c.Size, tell: g.Progress}
-	}
-	err = c.Sealed(w, body)
+	err = c.Sealed(&counter{w: w, total: c.Size, tell: g.Progress}, body)
 	if _, final := errors.AsType[*verify.Error](err); err != nil && !final {
 		return fmt.Errorf("clip %s: download: %w", c.Name, err)
 	}
@@ -132,31 +139,31 @@ func (g *Getter) Sealed(ctx context.Context, c verify.Clip, w io.Writer) error {
 }
 
 // Clip downloads, verifies and decrypts a clip into dst, a file that the caller
-// commits. keep, if not empty, is where the sealed file stays; else it is
-// removed. Until everything is checked only ciphertext has been written.
+// commits. scratch+ExtPart holds the sealed file meanwhile, and what has come of
+// it if the download is broken off. keep, if not empty, is where the sealed file
+// stays; else it is removed. Until everything is checked only ciphertext has
+// been written.
 func (g *Getter) Clip(ctx context.Context, c verify.Clip, dst io.Writer, scratch, keep string) (cloud.ClipDetails, error) {
 	details, err := c.Details(g.Secret)
 	if err != nil {
 		return details, err
 	}
-	if keep != "" {
-		scratch = keep
-	}
-	sealed, err := files.Create(scratch)
+	p, err := g.download(ctx, c, scratch+ExtPart)
 	if err != nil {
 		return details, err
 	}
-	defer sealed.Abort()
-	if err := g.Sealed(ctx, c, sealed); err != nil {
+	defer p.close()
+	if _, err := p.Seek(0, io.SeekStart); err != nil {
 		return details, err
 	}
-	if _, err := sealed.Seek(0, io.SeekStart); err != nil {
-		return details, err
+	err = c.Decrypt(dst, p, g.Secret, details)
+	if _, bad := errors.AsType[*verify.Error](err); err != nil && !bad {
+		return details, err // dst's: what has come is kept
 	}
-	if err := c.Decrypt(dst, sealed, g.Secret, details); err != nil || keep == "" {
-		return details, err
+	if err != nil || keep == "" {
+		return details, errors.Join(err, p.remove())
 	}
-	return details, sealed.Commit()
+	return details, p.keep(keep)
 }
 
 // Picture fetches a sealed picture whose size and SHA-256 the camera told in
@@ -165,7 +172,7 @@ func (g *Getter) Picture(ctx context.Context, name string, size int64, sha strin
 	if size <= 0 || size > maxPicture {
 		return nil, fmt.Errorf("snapshot: %d bytes, want 1 to %d", size, maxPicture)
 	}
-	body, err := g.open(ctx, name)
+	body, err := g.open(ctx, name, 0)
 	if err != nil {
 		return nil, fmt.Errorf("snapshot: %w", err)
 	}
@@ -195,7 +202,7 @@ func (l *limited) Write(b []byte) (int, error) {
 }
 
 func (g *Getter) small(ctx context.Context, name string, limit int64) ([]byte, error) {
-	body, err := g.open(ctx, name)
+	body, err := g.open(ctx, name, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -207,16 +214,20 @@ func (g *Getter) small(ctx context.Context, name string, limit int64) ([]byte, e
 	return b, err
 }
 
-// counter tells how far a download is.
+// counter tells how far a download is, and whether it was the writer who failed.
 type counter struct {
 	w           io.Writer
 	done, total int64
-	tell        func(done, total int64)
+	tell        func(done, total int64) // may be nil
+	err         error
 }
 
 func (c *counter) Write(b []byte) (int, error) {
 	n, err := c.w.Write(b)
 	c.done += int64(n)
-	c.tell(c.done, c.total)
+	c.err = err
+	if c.tell != nil {
+		c.tell(c.done, c.total)
+	}
 	return n, err
 }

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// open starts the download of an object; it ends when no byte comes for g.Stall.
-func (g *Getter) open(ctx context.Context, name string) (io.ReadCloser, error) {
+// open starts the download of an object from an offset on; it ends when no byte comes for g.Stall.
+func (g *Getter) open(ctx context.Context, name string, offset int64) (io.ReadCloser, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	s := &stalling{cancel: cancel, ctx: ctx, after: g.Stall}
 	s.timer = time.AfterFunc(g.Stall, func() {
@@ -17,6 +17,7 @@ func (g *Getter) open(ctx context.Context, name string) (io.ReadCloser, error) {
 	d, err := g.Source.Get(ctx, g.Camera.Serial, name)
 	if err == nil {
 		s.timer.Reset(g.Stall)
+		d.Offset = offset
 		s.body, err = g.Source.Fetch(ctx, d)
 	}
 	if err != nil {
