@@ -22,6 +22,7 @@ import (
 	"iid2secure.nl/camagent/cloud/clock"
 	"iid2secure.nl/camagent/cloud/identity"
 	"iid2secure.nl/camagent/cloud/link"
+	"iid2secure.nl/camagent/cloud/local"
 	"iid2secure.nl/camagent/cloud/spool"
 	"iid2secure.nl/camagent/cloud/upload"
 	"iid2secure.nl/camagent/config"
@@ -55,11 +56,12 @@ type Agent struct {
 
 	link     *link.Device // nil without a broker, as all that follows
 	pairing  *bind.Pairing
-	sessions *channel.Server
+	sessions *channel.Server // nil also without local
 	uploader *upload.Uploader
 	// ask asks the cloud, as link.Device.Ask does.
 	ask func(ctx context.Context, kind string, body, answer any) error
 
+	local    *local.Server               // nil without local.address
 	presence atomic.Uint64               // sequence of presence statements
 	server   atomic.Pointer[rtsp.Server] // nil while nothing is served
 	desk     *talk.Desk                  // nil without a speaker
@@ -92,7 +94,10 @@ func (a *Agent) open() (err error) {
 	if a.executor, err = command.NewExecutor(a.permitted, a.able, a.handlers()); err != nil {
 		return err
 	}
-	return a.openCloud()
+	if err := a.openCloud(); err != nil {
+		return err
+	}
+	return a.openLocal()
 }
 
 // Close lets go of everything, without having run.

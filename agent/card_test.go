@@ -23,7 +23,7 @@ func testConfig(t *testing.T) config.Config {
 	t.Helper()
 	cfg := config.Default()
 	cfg.StateDir, cfg.Card.Dir = filepath.Join(t.TempDir(), "state"), filepath.Join(t.TempDir(), "mnt", "card")
-	cfg.RTSP.Address, cfg.RTSP.TLSAddress = "127.0.0.1:0", "127.0.0.1:0"
+	cfg.RTSP.Address, cfg.RTSP.TLSAddress, cfg.Local.Address = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
 	return cfg
 }
 

@@ -15,6 +15,7 @@ import (
 	"iid2secure.nl/camagent/cloud/bind"
 	"iid2secure.nl/camagent/cloud/channel"
 	"iid2secure.nl/camagent/cloud/link"
+	"iid2secure.nl/camagent/cloud/local"
 	"iid2secure.nl/camagent/cloud/seal"
 	"iid2secure.nl/camagent/cloud/upload"
 	"iid2secure.nl/camagent/config"
@@ -40,10 +41,7 @@ func (a *Agent) openCloud() (err error) {
 	a.ask = a.link.Ask
 	send := func(client string, msg []byte) { a.link.Send(client, msg) }
 	a.pairing = bind.NewPairing(a.binding, bind.PairingConfig{Send: send, Window: a.cfg.Pairing.Window, Log: a.log.Named("pairing")})
-	a.sessions = channel.NewServer(channel.ServerConfig{
-		Serial: a.id.Serial, Static: a.id.Noise, Binding: a.binding.Binding, Member: a.binding.Member,
-		Uptime: a.uptime, Execute: a.executor.Execute, Send: send, Log: a.log.Named("sessions"),
-	})
+	a.sessions = a.newSessions()
 	a.uploader, err = upload.New(upload.Config{
 		Spool: a.card, Ask: a.ask, Serial: a.id.Serial, Prefix: a.bindID,
 		Hosts: a.cfg.Cloud.StorageHosts, AllowPrivate: a.cfg.Cloud.AllowPrivate, Roots: roots, Log: a.log.Named("upload"),
@@ -96,14 +94,22 @@ func (a *Agent) presenceStatement(online bool) []byte {
 
 // dispatch hands messages from apps to pairing and sessions, one at a time.
 func (a *Agent) dispatch(ctx context.Context) error {
+	var broker <-chan link.Message
+	if a.link != nil {
+		broker = a.link.Inbox()
+	}
 	for {
 		select {
-		case m := <-a.link.Inbox():
-			if channel.IsPairing(m.Payload) {
+		case m := <-broker:
+			switch {
+			case local.IsClient(m.Client): // no broker speaks for those
+			case channel.IsPairing(m.Payload):
 				a.pairing.Receive(m.Client, m.Payload)
-			} else {
+			default:
 				a.sessions.Receive(m.Client, m.Payload)
 			}
+		case m := <-a.localInbox():
+			a.sessions.Receive(m.Client, m.Payload)
 		case <-ctx.Done():
 			return ctx.Err()
 		}

@@ -45,9 +45,13 @@ func (a *Agent) services(button <-chan os.Signal) []service {
 			service{"signal", func(ctx context.Context) error { return a.pressed(ctx, button) }},
 			service{"link", a.link.Run},
 			service{"pairing", a.pairing.Run},
-			service{"sessions", a.sessions.Run},
-			service{"inbox", a.dispatch},
 			service{"upload", a.uploader.Run})
+	}
+	if a.sessions != nil {
+		list = append(list, service{"sessions", a.sessions.Run}, service{"inbox", a.dispatch})
+	}
+	if a.local != nil {
+		list = append(list, service{"local", a.serveLocal})
 	}
 	return list
 }

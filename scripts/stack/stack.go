@@ -134,6 +134,7 @@ func (s *Stack) StartCamera() error {
 	cfg := map[string]any{
 		"state_dir": s.Path("camera", "state"),
 		"rtsp":      map[string]any{"address": address, "tls_address": "127.0.0.1:0"},
+		"local":     map[string]any{"address": "127.0.0.1:0"},
 		"record":    map[string]any{"clip_length": "10s"},
 		"card":      map[string]any{"dir": s.Path("camera", "card")},
 		"cloud": map[string]any{"broker": s.info.Broker, "roots_file": s.info.CA,
@@ -161,7 +162,7 @@ func (s *Stack) Ctl(ctx context.Context, args ...string) (string, error) {
 // CtlInput is Ctl with a standard input, for what must not stand on a command line.
 func (s *Stack) CtlInput(ctx context.Context, input string, args ...string) (string, error) {
 	c := exec.CommandContext(ctx, s.program("camctl"), args...)
-	c.Env = append(os.Environ(), "CAMCTL_CONFIG="+s.Path("owner"), "CAMCTL_TOKEN="+s.info.Token)
+	c.Env = append(os.Environ(), "CAMCTL_CONFIG="+s.Path("owner"), "CAMCTL_TOKEN="+s.info.Token, "CAMCTL_LAN=off")
 	c.Stdin = strings.NewReader(input)
 	var out, msg bytes.Buffer
 	c.Stdout, c.Stderr = &out, &msg
