@@ -8,9 +8,9 @@
 //   - the floor: what the time is not before, whatever clocks say. It is the later
 //     of the program's build and of the begin of any server certificate that passed
 //     its checks, and goes on with the time that passes. It can't lie.
-//   - the known time: what the clock said at a TLS handshake that passed while the
-//     kernel had the clock synchronised, and what passed since, never past the end of
-//     that certificate. It is believed as long as the clock is not synchronised.
+//   - the known time: what the clock said while the kernel had it synchronised and
+//     a server's certificate that passed covered it, and what passed since, kept never
+//     past that certificate's end. It is believed while the clock is not synchronised.
 //   - the wall-clock, believed if it is synchronised and not before the floor.
 //
 // Floor and known time are kept in the state folder. It neither sets the clock
@@ -18,6 +18,7 @@
 package clock
 
 import (
+	"crypto/x509"
 	"fmt"
 	"path/filepath"
 	"sync"
@@ -51,14 +52,14 @@ type Clock struct {
 	uptime time.Duration
 
 	mu    sync.Mutex
-	kept  kept
-	low   anchor // the floor
-	known anchor // zero: none
-	until time.Time
+	low   anchor            // the floor
+	known anchor            // zero: none
+	until time.Time         // the known time is not kept past it
+	seen  *x509.Certificate // the last one of a server that passed; nil: none yet
+	doubt error             // what the last one that did not pass says of the clock
 	naps  []nap
-	last  time.Time // when naps were looked at
-	slept time.Duration
-	doubt error
+	last  time.Time     // when naps were looked for
+	slept time.Duration // since boot, by then
 }
 
 // kept is the file.
@@ -66,6 +67,7 @@ type kept struct {
 	V     int       `json:"v"` // 1
 	Floor time.Time `json:"floor"`
 	Known time.Time `json:"known,omitzero"`
+	Until time.Time `json:"until,omitzero"` // end of the certificate that Known was seen with
 }
 
 // anchor ties a time to a monotonic reading, and goes on from there.
@@ -87,17 +89,17 @@ func Open(dir string, build time.Time) (*Clock, error) { return OpenWith(dir, bu
 // OpenWith is Open with another kernel, for tests.
 func OpenWith(dir string, build time.Time, k Kernel) (*Clock, error) {
 	now := time.Now()
-	c := &Clock{kernel: k, path: filepath.Join(dir, fileName), opened: now, last: now, uptime: k.Uptime(), slept: k.Asleep(), boot: bootID(k.BootID())}
-	_, err := durable.ReadJSON(c.path, &c.kept)
-	if err != nil || c.kept.V != 1 {
-		c.kept = kept{V: 1}
-	}
-	c.low = anchor{later(build, c.kept.Floor).UTC().Round(0), now}
-	if c.kept.Known.After(c.low.wall) {
-		c.known = anchor{c.kept.Known.UTC(), now}
-	}
-	if err != nil && !damaged(err) {
+	c := &Clock{kernel: k, path: filepath.Join(dir, fileName), boot: bootID(k.BootID()),
+		opened: now, last: now, uptime: k.Uptime(), slept: k.Asleep()}
+	var file kept
+	if _, err := durable.ReadJSON(c.path, &file); err != nil && !damaged(err) {
 		return nil, fmt.Errorf("clock: %w", err)
+	} else if err != nil || file.V != 1 {
+		file = kept{}
+	}
+	c.low = anchor{later(build, file.Floor).UTC().Round(0), now}
+	if file.Known.After(c.low.wall) {
+		c.known, c.until = anchor{file.Known.UTC(), now}, file.Until.UTC()
 	}
 	return c, nil
 }

@@ -21,7 +21,10 @@ func (c *Clock) look(now time.Time) {
 	if d := c.kernel.Asleep() - c.slept; d >= minNap {
 		c.slept += d
 		c.naps = append(c.naps, nap{c.last, d})
-		c.naps = c.naps[max(0, len(c.naps)-maxNaps):]
+		if len(c.naps) > maxNaps {
+			c.uptime += c.naps[0].length
+			c.naps = c.naps[1:]
+		}
 		c.low.wall = c.low.wall.Add(d)
 		if !c.known.wall.IsZero() {
 			c.known.wall = c.known.wall.Add(d)

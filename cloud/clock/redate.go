@@ -1,6 +1,7 @@
 package clock
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -29,7 +30,7 @@ func Redate(list []cloud.ClipDetails) []Dated {
 		}
 	}
 	for _, f := range fixes {
-		slices.SortFunc(f, func(a, b fix) int { return int(min(max(a.uptime-b.uptime, -1), 1)) })
+		slices.SortFunc(f, func(a, b fix) int { return cmp.Compare(a.uptime, b.uptime) })
 	}
 	for i, d := range list {
 		if f := nearest(fixes[device(d.Boot)], d.UptimeMS); f != nil && !d.Clock.Synced && d.UptimeMS > 0 {
@@ -59,7 +60,7 @@ func (f fix) date(uptime int64) Dated {
 // nearest finds the fix whose uptime is nearest; nil if there is none. The list is
 // sorted.
 func nearest(list []fix, uptime int64) *fix {
-	i, _ := slices.BinarySearchFunc(list, uptime, func(f fix, u int64) int { return int(min(max(f.uptime-u, -1), 1)) })
+	i, _ := slices.BinarySearchFunc(list, uptime, func(f fix, u int64) int { return cmp.Compare(f.uptime, u) })
 	switch {
 	case len(list) == 0:
 		return nil
