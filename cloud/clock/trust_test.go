@@ -47,7 +47,9 @@ func newStore(t *testing.T, from, to time.Time) *store {
 	s.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	s.Config.ErrorLog = log.New(io.Discard, "", 0)
 	s.renew(t, from, to)
-	s.TLS = &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return s.cert.Load(), nil }}
+	s.TLS = &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		return &tls.Config{Certificates: []tls.Certificate{*s.cert.Load()}}, nil
+	}}
 	s.StartTLS()
 	t.Cleanup(s.Close)
 	return s
