@@ -7,7 +7,6 @@
 package config
 
 import (
-	"fmt"
 	"path/filepath"
 	"time"
 
@@ -60,15 +59,6 @@ type Card struct {
 	RequireMount bool `mapstructure:"require_mount" help:"use the folder only while a file system of its own is mounted there"`
 }
 
-// Cloud says where broker and storage are; an empty broker means none.
-type Cloud struct {
-	Broker       string   `mapstructure:"broker" help:"host:port of the MQTT broker (TLS); none if empty"`
-	RootsFile    string   `mapstructure:"roots_file" help:"PEM file of the only roots by which broker and storage are trusted"`
-	StorageHosts []string `mapstructure:"storage_hosts" help:"host:port of the storage that grants may name"`
-	AllowPrivate bool     `mapstructure:"allow_private" help:"let the storage have a private or loopback address"`
-	BandwidthKB  int      `mapstructure:"bandwidth_kb" help:"what uploads may take of the uplink, kB a second; 0: all"`
-}
-
 // Pairing bounds binding.
 type Pairing struct {
 	Window time.Duration `mapstructure:"window" help:"how long pairing is open after the start of an unbound camera"`
@@ -91,6 +81,7 @@ func Default() Config {
 		Local:    defaultLocal(),
 		Record:   Record{Stream: "main", ClipLength: 60 * time.Second, PreRoll: 5 * time.Second, PostRoll: 10 * time.Second},
 		Card:     Card{Dir: "/var/lib/camagent/card", LimitMB: 1024},
+		Cloud:    Cloud{Site: SiteAuto},
 		Pairing:  Pairing{Window: 10 * time.Minute},
 		Log:      Log{Level: "info", Format: "auto"},
 	}
@@ -120,20 +111,8 @@ func (c *Config) check(k *Checks) {
 	k.Between("card.limit_mb", c.Card.LimitMB, 1, 1<<24)
 	k.Between("card.min_free_mb", c.Card.MinFreeMB, 0, 1<<24)
 	k.Between("card.max_days", c.Card.MaxDays, 0, 3650)
-	if c.Cloud.Broker != "" {
-		c.Cloud.check(k)
-	}
+	c.Cloud.check(k)
 	k.Duration("pairing.window", c.Pairing.Window, time.Second, time.Hour)
 	k.OneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	k.OneOf("log.format", c.Log.Format, "auto", "json", "console")
-}
-
-func (c *Cloud) check(k *Checks) {
-	k.Address("cloud.broker", c.Broker)
-	k.Want(c.RootsFile == "" || filepath.IsAbs(c.RootsFile), "cloud.roots_file", c.RootsFile, "an absolute path")
-	k.Want(c.BandwidthKB == 0 || c.BandwidthKB >= 4, "cloud.bandwidth_kb", c.BandwidthKB, "0, or 4 at least")
-	k.Want(len(c.StorageHosts) > 0, "cloud.storage_hosts", c.StorageHosts, "at least one host:port, as cloud.broker is set")
-	for i, h := range c.StorageHosts {
-		k.Address(fmt.Sprintf("cloud.storage_hosts[%d]", i), h)
-	}
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -32,7 +33,7 @@ func TestShippedExampleEqualsDefaults(t *testing.T) {
 	}
 	want := Default()
 	want.Pipe, want.V4L2.Sources, want.Onboard.Sources = Pipe{Sources: []PipeSource{}, Sidecar: []string{}}, []V4L2Source{}, []OnboardSource{}
-	want.Cloud.StorageHosts = []string{}
+	want.Cloud.Sites, want.Cloud.StorageHosts = []Site{}, []string{}
 	want.Peripherals = Peripherals{Lights: []Light{}, Buttons: []Button{}, LEDs: []LED{}, Sensors: []Sensor{}}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Fatal(d)
@@ -198,63 +199,72 @@ func TestR9_WrongValues(t *testing.T) {
 		"board: onboard\nonboard: {sources: [{stream: main, url: 'rtsp://h/'}], snapshot: 'ftp://h/'}":                "onboard.snapshot",
 		"board: onboard\nsound: {microphone: x}\nonboard: {sources: [{stream: main, url: 'rtsp://h/'}], sound: main}": "sound.microphone",
 		"board: onboard\nonboard: {sources: [{stream: main, url: 'rtsp://h/'}], sound: sub}":                          "onboard.sound",
-		v4l2("device: 'usb:46d:82d'"):                                    "v4l2.sources[0].device",
-		"sound: {microphone: " + strings.Repeat("x", 65) + "}":           "sound.microphone",
-		"sound: {speaker: " + strings.Repeat("x", 65) + "}":              "sound.speaker",
-		wired("ir_filter: {in: a}"):                                      "peripherals.ir_filter.out",
-		wired("ir_filter: {in: a, out: b, line: c}"):                     "peripherals.ir_filter",
-		wired("ir_filter: {active_low: true}"):                           "peripherals.ir_filter",
-		wired("ir_filter: {line: c, pulse: 3s}"):                         "peripherals.ir_filter.pulse",
-		wired("lights: [{kind: blue, line: a}]"):                         "peripherals.lights[0].kind",
-		wired("lights: [{kind: white, line: a},{kind: white, line: b}]"): "peripherals.lights[1].kind",
-		wired("lights: [{kind: white}]"):                                 "peripherals.lights[0]",
-		wired("lights: [{kind: white, line: a, pwm: 'p:1'}]"):            "peripherals.lights[0]",
-		wired("lights: [{kind: white, pwm: 'p:1', period: 2s}]"):         "peripherals.lights[0].period",
-		wired("light_sensor: {dark: 1}"):                                 "peripherals.light_sensor",
-		wired("light_sensor: {file: /x, dark: 1, bright: 1}"):            "peripherals.light_sensor.bright",
-		wired("light_sensor: {line: x, dark: much}"):                     "peripherals.light_sensor.dark",
-		wired("buttons: [{key: KEY_A}]"):                                 "peripherals.buttons[0].button",
-		wired("buttons: [{button: a, key: KEY_A},{button: a, line: x}]"): "peripherals.buttons[1].button",
-		wired("buttons: [{button: a}]"):                                  "peripherals.buttons[0]",
-		wired("buttons: [{button: a, line: x, debounce: 2s}]"):           "peripherals.buttons[0].debounce",
-		wired("leds: [{class: a}]"):                                      "peripherals.leds[0].led",
-		wired("leds: [{led: a, class: b, line: c}]"):                     "peripherals.leds[0]",
-		wired("siren: {active_low: true}"):                               "peripherals.siren.line",
-		wired("sensors: [{sensor: a}]"):                                  "peripherals.sensors[0]",
-		"ring: {main_kb: 1}":                                             "ring.main_kb",
-		"ring: {sub_kb: 1}":                                              "ring.sub_kb",
-		"rtsp: {address: nowhere}":                                       "rtsp.address",
-		"rtsp: {address: ':70000'}":                                      "rtsp.address",
-		"rtsp: {max_viewers: 0}":                                         "rtsp.max_viewers",
-		"rtsp: {tls_address: nowhere}":                                   "rtsp.tls_address",
-		"rtsp: {address: ':1', tls_address: 'h:1'}":                      "rtsp.tls_address",
-		"rtsp: {tcp: false, udp: false}":                                 "rtsp.tcp",
-		"rtsp: {multicast_group: here}":                                  "rtsp.multicast_group",
-		"rtsp: {multicast_group: 10.0.0.1}":                              "rtsp.multicast_group",
-		"rtsp: {multicast_group: 224.0.0.1}":                             "rtsp.multicast_group",
-		"rtsp: {multicast_group: 239.255.255.255}":                       "rtsp.multicast_group",
-		"rtsp: {multicast_group: 'ff02::1'}":                             "rtsp.multicast_group",
-		"rtsp: {multicast_port: 5005}":                                   "rtsp.multicast_port",
-		"rtsp: {multicast_port: 80}":                                     "rtsp.multicast_port",
-		"rtsp: {multicast_interface: ../eth0}":                           "rtsp.multicast_interface",
-		"rtsp: {max_viewers: 100, max_connections: 99}":                  "rtsp.max_connections",
-		"rtsp: {send_buffer_kb: 31}":                                     "rtsp.send_buffer_kb",
-		"rtsp: {write_timeout: 0s}":                                      "rtsp.write_timeout",
-		"rtsp: {login_timeout: 2m}":                                      "rtsp.login_timeout",
-		"rtsp: {max_lag: 0s}":                                            "rtsp.max_lag",
-		"rtsp: {wrong_answers: 0}":                                       "rtsp.wrong_answers",
-		"rtsp: {block_time: 25h}":                                        "rtsp.block_time",
-		"record: {stream: third}":                                        "record.stream",
-		"record: {clip_length: 1s}":                                      "record.clip_length",
-		"card: {dir: card}":                                              "card.dir",
-		"card: {limit_mb: 0}":                                            "card.limit_mb",
-		"cloud: {broker: ':1', storage_hosts: ['a:1']}":                  "cloud.broker",
-		"cloud: {broker: 'a:1'}":                                         "cloud.storage_hosts",
-		"cloud: {broker: 'a:1', storage_hosts: ['a']}":                   "cloud.storage_hosts[0]",
-		"cloud: {broker: 'a:1', storage_hosts: ['a:1'], roots_file: x}":  "cloud.roots_file",
-		"pairing: {window: 2h}":                                          "pairing.window",
-		"log: {level: loud}":                                             "log.level",
-		"log: {format: xml}":                                             "log.format",
+		v4l2("device: 'usb:46d:82d'"):                                                       "v4l2.sources[0].device",
+		"sound: {microphone: " + strings.Repeat("x", 65) + "}":                              "sound.microphone",
+		"sound: {speaker: " + strings.Repeat("x", 65) + "}":                                 "sound.speaker",
+		wired("ir_filter: {in: a}"):                                                         "peripherals.ir_filter.out",
+		wired("ir_filter: {in: a, out: b, line: c}"):                                        "peripherals.ir_filter",
+		wired("ir_filter: {active_low: true}"):                                              "peripherals.ir_filter",
+		wired("ir_filter: {line: c, pulse: 3s}"):                                            "peripherals.ir_filter.pulse",
+		wired("lights: [{kind: blue, line: a}]"):                                            "peripherals.lights[0].kind",
+		wired("lights: [{kind: white, line: a},{kind: white, line: b}]"):                    "peripherals.lights[1].kind",
+		wired("lights: [{kind: white}]"):                                                    "peripherals.lights[0]",
+		wired("lights: [{kind: white, line: a, pwm: 'p:1'}]"):                               "peripherals.lights[0]",
+		wired("lights: [{kind: white, pwm: 'p:1', period: 2s}]"):                            "peripherals.lights[0].period",
+		wired("light_sensor: {dark: 1}"):                                                    "peripherals.light_sensor",
+		wired("light_sensor: {file: /x, dark: 1, bright: 1}"):                               "peripherals.light_sensor.bright",
+		wired("light_sensor: {line: x, dark: much}"):                                        "peripherals.light_sensor.dark",
+		wired("buttons: [{key: KEY_A}]"):                                                    "peripherals.buttons[0].button",
+		wired("buttons: [{button: a, key: KEY_A},{button: a, line: x}]"):                    "peripherals.buttons[1].button",
+		wired("buttons: [{button: a}]"):                                                     "peripherals.buttons[0]",
+		wired("buttons: [{button: a, line: x, debounce: 2s}]"):                              "peripherals.buttons[0].debounce",
+		wired("leds: [{class: a}]"):                                                         "peripherals.leds[0].led",
+		wired("leds: [{led: a, class: b, line: c}]"):                                        "peripherals.leds[0]",
+		wired("siren: {active_low: true}"):                                                  "peripherals.siren.line",
+		wired("sensors: [{sensor: a}]"):                                                     "peripherals.sensors[0]",
+		"ring: {main_kb: 1}":                                                                "ring.main_kb",
+		"ring: {sub_kb: 1}":                                                                 "ring.sub_kb",
+		"rtsp: {address: nowhere}":                                                          "rtsp.address",
+		"rtsp: {address: ':70000'}":                                                         "rtsp.address",
+		"rtsp: {max_viewers: 0}":                                                            "rtsp.max_viewers",
+		"rtsp: {tls_address: nowhere}":                                                      "rtsp.tls_address",
+		"rtsp: {address: ':1', tls_address: 'h:1'}":                                         "rtsp.tls_address",
+		"rtsp: {tcp: false, udp: false}":                                                    "rtsp.tcp",
+		"rtsp: {multicast_group: here}":                                                     "rtsp.multicast_group",
+		"rtsp: {multicast_group: 10.0.0.1}":                                                 "rtsp.multicast_group",
+		"rtsp: {multicast_group: 224.0.0.1}":                                                "rtsp.multicast_group",
+		"rtsp: {multicast_group: 239.255.255.255}":                                          "rtsp.multicast_group",
+		"rtsp: {multicast_group: 'ff02::1'}":                                                "rtsp.multicast_group",
+		"rtsp: {multicast_port: 5005}":                                                      "rtsp.multicast_port",
+		"rtsp: {multicast_port: 80}":                                                        "rtsp.multicast_port",
+		"rtsp: {multicast_interface: ../eth0}":                                              "rtsp.multicast_interface",
+		"rtsp: {max_viewers: 100, max_connections: 99}":                                     "rtsp.max_connections",
+		"rtsp: {send_buffer_kb: 31}":                                                        "rtsp.send_buffer_kb",
+		"rtsp: {write_timeout: 0s}":                                                         "rtsp.write_timeout",
+		"rtsp: {login_timeout: 2m}":                                                         "rtsp.login_timeout",
+		"rtsp: {max_lag: 0s}":                                                               "rtsp.max_lag",
+		"rtsp: {wrong_answers: 0}":                                                          "rtsp.wrong_answers",
+		"rtsp: {block_time: 25h}":                                                           "rtsp.block_time",
+		"record: {stream: third}":                                                           "record.stream",
+		"record: {clip_length: 1s}":                                                         "record.clip_length",
+		"card: {dir: card}":                                                                 "card.dir",
+		"card: {limit_mb: 0}":                                                               "card.limit_mb",
+		"cloud: {broker: ':1', storage_hosts: ['a:1']}":                                     "cloud.broker",
+		"cloud: {broker: 'a:1'}":                                                            "cloud.storage_hosts",
+		"cloud: {broker: 'a:1', storage_hosts: ['a']}":                                      "cloud.storage_hosts[0]",
+		"cloud: {broker: 'a:1', storage_hosts: ['a:1'], roots_file: x}":                     "cloud.roots_file",
+		"cloud: {broker: 'a:1', storage_hosts: ['a:1'], site: x}":                           "cloud.site",
+		"cloud: {site: x}":                                                                  "cloud.site",
+		"cloud: {sites: [{name: x, broker: 'a:1'}]}":                                        "cloud.storage_hosts",
+		"cloud: {broker: 'b:1', sites: [{name: x, broker: 'a:1'}], storage_hosts: ['a:1']}": "cloud.broker",
+		"cloud: {sites: [{name: X, broker: 'a:1'}], storage_hosts: ['a:1']}":                "cloud.sites[0].name",
+		"cloud: {sites: [{name: auto, broker: 'a:1'}], storage_hosts: ['a:1']}":             "cloud.sites[0].name",
+		"cloud: {sites: [{name: x, broker: 'a'}], storage_hosts: ['a:1']}":                  "cloud.sites[0].broker",
+		"cloud: {sites: [{name: x, broker: 'a:1'}, {name: x, broker: 'b:1'}], storage_hosts: ['a:1']}": "cloud.sites[1].name",
+		"cloud: {sites: [{name: x, broker: 'a:1'}], site: y, storage_hosts: ['a:1']}":                  "cloud.site",
+		"pairing: {window: 2h}": "pairing.window",
+		"log: {level: loud}":    "log.level",
+		"log: {format: xml}":    "log.format",
 	} {
 		_, err := Load(write(t, text), nil, nil)
 		var e *Error
@@ -296,5 +306,20 @@ func TestR9_FileThatMayNotBeReadIsToldAsSuch(t *testing.T) {
 	err := fileError("/etc/c.yaml", &fs.PathError{Op: "open", Path: "/etc/c.yaml", Err: syscall.EACCES})
 	if want := "configuration file /etc/c.yaml: may not be read by this user"; err.Error() != want {
 		t.Errorf("%q, want %q", err, want)
+	}
+}
+
+func TestP10_Sites(t *testing.T) {
+	t.Parallel()
+	c, err := Load(write(t, "cloud: {sites: [{name: frankfurt, broker: 'f:1'}, {name: singapore, broker: 's:1'}], site: singapore, storage_hosts: ['a:1']}"), nil, nil)
+	if err != nil || c.Cloud.Off() || c.Cloud.Pinned() != "singapore" || !slices.Equal(c.Cloud.AllSites(), []Site{{"frankfurt", "f:1"}, {"singapore", "s:1"}}) {
+		t.Errorf("%+v, %v", c.Cloud, err)
+	}
+	c, err = Load(write(t, "cloud: {broker: 'f:1', storage_hosts: ['a:1']}"), nil, nil)
+	if err != nil || c.Cloud.Off() || c.Cloud.Pinned() != "" || !slices.Equal(c.Cloud.AllSites(), []Site{{"", "f:1"}}) {
+		t.Errorf("%+v, %v", c.Cloud, err)
+	}
+	if c = Default(); !c.Cloud.Off() || len(c.Cloud.AllSites()) > 0 {
+		t.Errorf("%+v", c.Cloud)
 	}
 }
