@@ -1,0 +1,176 @@
+package bucket
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/minio/minio-go/v7"
+	"github.com/minio/minio-go/v7/pkg/credentials"
+	"github.com/stretchr/testify/require"
+
+	"iid2secure.nl/camagent/cloud"
+	"iid2secure.nl/camagent/cloud/api"
+	"iid2secure.nl/camagent/cloud/seal"
+	"iid2secure.nl/camagent/scripts/s3dev"
+
+	"iid2secure.nl/camagent/cmd/camctl/internal/fakecloud"
+	"iid2secure.nl/camagent/cmd/camctl/internal/fetch"
+)
+
+// env is an environment.
+type env map[string]string
+
+func (e env) lookup(name string) (string, bool) { v, ok := e[name]; return v, ok }
+
+// store is a real S3 server.
+type store struct {
+	address string
+	env     env
+	client  *minio.Client
+}
+
+func newStore(t *testing.T) store {
+	t.Helper()
+	dir := t.TempDir()
+	path := func(name string) string { return filepath.Join(dir, name) }
+	roots := x509.NewCertPool()
+	roots.AddCert(selfSigned(t, path("cert"), path("key")))
+	server, err := s3dev.Start(t.Context(), s3dev.Options{Dir: path("s3"), CertFile: path("cert"), KeyFile: path("key"),
+		Access: "access", Secret: "secret", Bucket: "clips", Region: "eu-test-1", LogFile: path("log")})
+	require.NoError(t, err)
+	t.Cleanup(func() { server.Close() })
+	s := store{address: server.Endpoint + "/clips?region=eu-test-1", env: env{envKey: "access", envSecret: "secret", envRoots: path("cert")}}
+
+	s.client, err = minio.New(server.Addr, &minio.Options{Creds: credentials.NewStaticV4("access", "secret", ""), Secure: true, Region: "eu-test-1",
+		Transport:    &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, DisableKeepAlives: true},
+		BucketLookup: minio.BucketLookupPath})
+	require.NoError(t, err)
+	return s
+}
+
+// selfSigned is a storage's own authority.
+func selfSigned(t *testing.T, certFile, keyFile string) *x509.Certificate {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	tmpl := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
+		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &key.PublicKey, key)
+	require.NoError(t, err)
+	raw, err := x509.MarshalECPrivateKey(key)
+	require.NoError(t, err)
+	for file, block := range map[string]*pem.Block{certFile: {Type: "CERTIFICATE", Bytes: der}, keyFile: {Type: "EC PRIVATE KEY", Bytes: raw}} {
+		require.NoError(t, os.WriteFile(file, pem.EncodeToMemory(block), 0o600))
+	}
+	cert, err := x509.ParseCertificate(der)
+	require.NoError(t, err)
+	return cert
+}
+
+func (s store) put(t *testing.T, cam *fakecloud.Camera, name string, b []byte) {
+	t.Helper()
+	_, err := s.client.PutObject(t.Context(), "clips", cloud.ObjectKey(cam.ID.Serial, cam.BindID, name), bytes.NewReader(b), int64(len(b)), minio.PutObjectOptions{})
+	require.NoError(t, err)
+}
+
+// The owner needs the bucket's keys and their own alone: no cloud.
+func TestM10_ClipsComeFromTheBucketAlone(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	secret, _, err := seal.NewIdentity()
+	require.NoError(t, err)
+	cam, err := fakecloud.NewCamera(secret)
+	require.NoError(t, err)
+	start := time.Date(2026, 1, 2, 3, 0, 0, 0, time.UTC)
+	var clips []fakecloud.Clip
+	for n := range 6 {
+		k, err := cam.Clip(start.Add(time.Duration(n)*time.Hour), "main", nil)
+		require.NoError(t, err)
+		s.put(t, cam, k.Name+".mp4.age", k.Sealed)
+		s.put(t, cam, k.Name+".jws", []byte(k.Token))
+		clips = append(clips, k)
+	}
+	b, err := Open(s.address, cam.BindID, s.env.lookup)
+	require.NoError(t, err)
+	defer b.Close()
+	g := &fetch.Getter{Source: b, Camera: cam.Pinned(), Secret: secret, Stall: 15 * time.Second}
+	list, err := g.List(t.Context(), api.ObjectQuery{})
+	require.NoError(t, err)
+	require.Len(t, list, 6)
+	for limit := 1; limit < 14; limit += 4 { // pages
+		list, err := g.List(t.Context(), api.ObjectQuery{Limit: limit, From: start.Add(time.Hour), To: start.Add(4 * time.Hour)})
+		require.NoError(t, err)
+		require.Len(t, list, 3)
+		require.Equal(t, clips[1].Name, list[0].Name)
+		require.True(t, list[2].Complete)
+	}
+	clip, err := g.Manifest(t.Context(), clips[2].Name)
+	require.NoError(t, err)
+	// What an earlier run has left is not read again.
+	scratch := filepath.Join(t.TempDir(), "a")
+	require.NoError(t, os.WriteFile(scratch+fetch.ExtPart, clips[2].Sealed[:99], 0o600))
+	var plain bytes.Buffer
+	_, err = g.Clip(t.Context(), clip, &plain, scratch, "")
+	require.NoError(t, err)
+	require.Equal(t, clips[2].Plain, plain.Bytes())
+	body, err := b.Fetch(t.Context(), api.Download{URL: cloud.ObjectKey(cam.ID.Serial, cam.BindID, clips[0].Name+".jws"), Offset: 10})
+	require.NoError(t, err)
+	rest, err := io.ReadAll(body)
+	require.NoError(t, err)
+	require.Equal(t, clips[0].Token[10:], string(rest))
+	require.NoError(t, body.Close())
+
+	_, err = g.Manifest(t.Context(), "20260102T030405.000Z-zzzzzzzz")
+	require.ErrorContains(t, err, "no such object in the bucket")
+	bad := env{envKey: "access", envSecret: "wrong", envRoots: s.env[envRoots]}
+	for says, open := range map[string]func() (*Bucket, error){
+		"the storage refuses the keys": func() (*Bucket, error) { return Open(s.address, cam.BindID, bad.lookup) },
+		"there is no bucket": func() (*Bucket, error) {
+			return Open(strings.Replace(s.address, "/clips", "/others", 1), cam.BindID, s.env.lookup)
+		},
+		"certificate": func() (*Bucket, error) {
+			return Open(s.address, cam.BindID, env{envKey: "access", envSecret: "secret"}.lookup)
+		},
+	} {
+		b, err := open()
+		require.NoError(t, err)
+		_, err = b.Objects(t.Context(), cam.ID.Serial, api.ObjectQuery{})
+		require.ErrorContains(t, err, says)
+		require.NotContains(t, err.Error(), "\n")
+		require.NotContains(t, err.Error(), cam.ID.Serial.Plain())
+		b.Close()
+	}
+}
+
+func TestS8_BadAddressesAreOneClearLine(t *testing.T) {
+	t.Parallel()
+	keys := env{envKey: "access", envSecret: "hush"}
+	for _, bad := range []string{"", "clips", "http://s3.example/clips", "https://s3.example", "https://s3.example/", "https://s3.example/a/b",
+		"https://hush:hush@s3.example/clips", "https://s3.example/clips#x", "https://%zz/"} {
+		_, err := Open(bad, "b", keys.lookup)
+		require.ErrorContains(t, err, "of the form https://host[:port]/bucket", bad)
+		require.NotContains(t, err.Error(), "hush")
+	}
+	_, err := Open("https://s3.example/clips", "b", env{envKey: "x"}.lookup)
+	require.ErrorContains(t, err, "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+	keys[envRoots] = filepath.Join(t.TempDir(), "none")
+	_, err = Open("https://s3.example/clips", "b", keys.lookup)
+	require.ErrorContains(t, err, "AWS_CA_BUNDLE: ")
+}
