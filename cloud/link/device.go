@@ -2,6 +2,7 @@ package link
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -24,6 +25,7 @@ type Device struct {
 	inbox   chan Message
 	in, out *queue
 	refresh chan struct{}
+	move    chan struct{}
 	wire    atomic.Pointer[wire] // nil: offline
 	ignored atomic.Uint64
 
@@ -35,17 +37,21 @@ type Device struct {
 
 // NewDevice checks cfg and starts nothing.
 func NewDevice(cfg DeviceConfig) (*Device, error) {
-	t, err := tlsConfig(cfg.Broker, cfg.TLS)
-	if err != nil {
+	if cfg.Choose == nil {
+		broker := cfg.Broker
+		cfg.Choose = func(context.Context) string { return broker }
+		if _, err := tlsConfig(broker, cfg.TLS); err != nil {
+			return nil, err
+		}
+	} else if _, err := tlsConfig("site:0", cfg.TLS); err != nil {
 		return nil, err
 	}
-	cfg.TLS = t
 	if cfg.Log == nil {
 		cfg.Log = zap.NewNop()
 	}
 	return &Device{
 		cfg: cfg, inbox: make(chan Message), in: newQueue(), out: newQueue(),
-		refresh: make(chan struct{}, 1), asks: map[string]chan cloud.Answer{},
+		refresh: make(chan struct{}, 1), move: make(chan struct{}, 1), asks: map[string]chan cloud.Answer{},
 	}, nil
 }
 
@@ -72,10 +78,13 @@ func (d *Device) loop(ctx context.Context, session func(context.Context) (time.D
 		if up >= stableAfter {
 			b.Reset()
 		}
+		if errors.Is(err, errMoved) {
+			continue
+		}
 		wait := b.Next()
 		d.setError(err)
 		d.cfg.Log.Warn("no connection to the broker", zap.Error(err), zap.Duration("retry_in", wait.Round(time.Millisecond)))
-		retry.Sleep(ctx, wait, nil)
+		retry.Sleep(ctx, wait, d.move)
 	}
 }
 
@@ -110,8 +119,17 @@ func (d *Device) pump(ctx context.Context) {
 
 // session is one connection from its begin to its end.
 func (d *Device) session(ctx context.Context) (up time.Duration, err error) {
+	select {
+	case <-d.move: // Choose does it
+	default:
+	}
+	broker := d.cfg.Choose(ctx)
+	t, err := tlsConfig(broker, d.cfg.TLS)
+	if err != nil {
+		return 0, err
+	}
 	w, err := openWire(ctx, wireConfig{
-		broker: d.cfg.Broker, tls: d.cfg.TLS, clientID: d.cfg.Serial.Plain(),
+		broker: broker, tls: t, clientID: d.cfg.Serial.Plain(),
 		will: cloud.TopicStatus(d.cfg.Serial), receive: d.receive,
 	})
 	if err != nil {
@@ -132,7 +150,7 @@ func (d *Device) session(ctx context.Context) (up time.Duration, err error) {
 	d.mu.Lock()
 	d.connects++
 	d.mu.Unlock()
-	d.cfg.Log.Info("connected to the broker", zap.String("broker", d.cfg.Broker))
+	d.cfg.Log.Info("connected to the broker", zap.String("broker", broker))
 	d.setError(nil)
 	return 0, d.serve(ctx, w)
 }
@@ -155,6 +173,9 @@ func (d *Device) serve(ctx context.Context, w *wire) error {
 			d.publishPresence(w, true)
 		case <-w.lost:
 			return w.reason()
+		case <-d.move:
+			d.publishPresence(w, false)
+			return errMoved
 		case <-ctx.Done():
 			d.publishPresence(w, false)
 			return ctx.Err()
@@ -262,6 +283,18 @@ func (d *Device) PublishEvent(ctx context.Context, payload []byte) error {
 		return fmt.Errorf("publishing an event: %w", err)
 	}
 	return nil
+}
+
+// errMoved ends a session whose place is elsewhere.
+var errMoved = errors.New("another broker is the right one")
+
+// Move ends the connection in order and connects anew at once, to the broker that
+// DeviceConfig.Choose then names.
+func (d *Device) Move() {
+	select {
+	case d.move <- struct{}{}:
+	default:
+	}
 }
 
 // RefreshPresence publishes the presence anew, after the binding has changed.

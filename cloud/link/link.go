@@ -14,6 +14,7 @@
 package link
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 
@@ -60,7 +61,10 @@ func (e *AskError) Permanent() bool { return e.Final }
 
 // DeviceConfig says where the broker is and who the camera is.
 type DeviceConfig struct {
-	Broker string      // host:port
+	Broker string // host:port
+	// Choose, if set, tells before each attempt which broker to try, in place of
+	// Broker. It is called from Run's goroutine, as OnChange is.
+	Choose func(ctx context.Context) (broker string)
 	TLS    *tls.Config // client certificate and root pool, both required; TLS 1.3 is enforced
 	Serial cloud.Serial
 	// Presence makes the retained payload of the status topic: the signed
