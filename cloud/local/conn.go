@@ -19,6 +19,7 @@ type Conn struct {
 	in     *bufio.Reader
 	client string
 	once   sync.Once
+	done   chan struct{}
 }
 
 var _ cloud.Conn = (*Conn)(nil)
@@ -38,7 +39,7 @@ func Dial(ctx context.Context, address string) (*Conn, error) {
 }
 
 func newConn(raw net.Conn) *Conn {
-	return &Conn{raw: raw, in: bufio.NewReaderSize(raw, headLen+maxFrame), client: newClient()}
+	return &Conn{raw: raw, in: bufio.NewReaderSize(raw, headLen+maxFrame), client: newClient(), done: make(chan struct{})}
 }
 
 // Client is the id under which the camera knows this connection: for
@@ -77,7 +78,7 @@ func (c *Conn) Receive(ctx context.Context) ([]byte, error) {
 	defer stop()
 	head, err := c.in.Peek(headLen)
 	if err != nil {
-		return nil, because(ctx, err)
+		return nil, c.failed(ctx, err)
 	}
 	n, err := frameLen(head, maxFrame)
 	if err != nil {
@@ -86,7 +87,7 @@ func (c *Conn) Receive(ctx context.Context) ([]byte, error) {
 	}
 	b, err := c.in.Peek(headLen + n)
 	if err != nil {
-		return nil, because(ctx, err)
+		return nil, c.failed(ctx, err)
 	}
 	msg := append([]byte(nil), b[headLen:]...)
 	_, err = c.in.Discard(len(b))
@@ -113,6 +114,14 @@ func during(ctx context.Context, set func(time.Time) error, deadline time.Time) 
 	}, nil
 }
 
+// failed ends the connection, unless it was only ctx that ended.
+func (c *Conn) failed(ctx context.Context, err error) error {
+	if err = because(ctx, err); ctx.Err() == nil && !errors.Is(err, context.DeadlineExceeded) {
+		c.Close()
+	}
+	return err
+}
+
 // because tells a context's end as such.
 func because(ctx context.Context, err error) error {
 	var late net.Error
@@ -125,8 +134,14 @@ func because(ctx context.Context, err error) error {
 	return err
 }
 
+// Done is closed when the connection has ended, or its end has been seen.
+func (c *Conn) Done() <-chan struct{} { return c.done }
+
 // Close ends the connection.
 func (c *Conn) Close() (err error) {
-	c.once.Do(func() { err = c.raw.Close() })
+	c.once.Do(func() {
+		close(c.done)
+		err = c.raw.Close()
+	})
 	return err
 }

@@ -108,10 +108,12 @@ type owned struct {
 	home    *home.Home
 	owner   home.Owner
 	account home.Account
+	noCloud error // why the account is of no use; nil: it is
 	camera  home.Camera
 }
 
-// own finds the camera, and who and where we are.
+// own finds the camera, and who and where we are. Without an account a camera can
+// still be reached on the local network.
 func (c *ctl) own(ctx context.Context) (o owned, err error) {
 	if o.home, err = c.home(); err != nil {
 		return o, err
@@ -122,18 +124,18 @@ func (c *ctl) own(ctx context.Context) (o owned, err error) {
 	if o.owner, err = o.home.Owner(); err != nil {
 		return o, err
 	}
-	o.account, err = c.account(ctx, o.home)
-	return o, err
+	if c.lan == remote.Auto || c.lan == remote.Off {
+		o.account, o.noCloud = c.account(ctx, o.home)
+	} else { // nor need the cloud be there
+		o.account, o.noCloud = o.home.Account()
+	}
+	return o, nil
 }
 
 // session runs fn in a session with the camera.
 func (c *ctl) session(ctx context.Context, o owned, fn func(*remote.Session) error) error {
-	broker, err := remote.Connect(ctx, o.home, o.account, c.timeout)
-	if err != nil {
-		return err
-	}
-	defer broker.Close()
-	s, err := broker.Session(ctx, o.owner, o.camera)
+	s, err := remote.Open(ctx, remote.Target{Home: o.home, Owner: o.owner, Camera: o.camera, Account: o.account,
+		NoAccount: o.noCloud, Timeout: c.timeout, LAN: c.lan, Find: c.find})
 	if err != nil {
 		return err
 	}
@@ -143,12 +145,20 @@ func (c *ctl) session(ctx context.Context, o owned, fn func(*remote.Session) err
 
 // getter reads the camera's objects from the cloud; closed by its caller.
 func (c *ctl) getter(o owned) (g *fetch.Getter, done func(), err error) {
+	if o.noCloud != nil {
+		return nil, nil, o.noCloud
+	}
 	client, err := cloudClient(o.account)
 	if err != nil {
 		return nil, nil, err
 	}
-	return &fetch.Getter{
-		Source: client, Secret: o.owner.Age, Stall: c.timeout,
-		Camera: verify.Camera{Serial: o.camera.Serial, Epoch: o.camera.Epoch, BindID: o.camera.BindID, Signing: o.camera.Signing},
-	}, client.Close, nil
+	g = c.opener(o)
+	g.Source = client
+	return g, client.Close, nil
+}
+
+// opener opens what was had from elsewhere.
+func (c *ctl) opener(o owned) *fetch.Getter {
+	return &fetch.Getter{Secret: o.owner.Age, Stall: c.timeout,
+		Camera: verify.Camera{Serial: o.camera.Serial, Epoch: o.camera.Epoch, BindID: o.camera.BindID, Signing: o.camera.Signing}}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"crypto/ed25519"
 	"encoding/json"
 	"encoding/pem"
@@ -20,6 +21,7 @@ import (
 
 	"iid2secure.nl/camagent/cloud/api"
 	"iid2secure.nl/camagent/cloud/bind"
+	"iid2secure.nl/camagent/cloud/local"
 
 	"iid2secure.nl/camagent/cmd/camctl/internal/fakecloud"
 	"iid2secure.nl/camagent/cmd/camctl/internal/home"
@@ -35,11 +37,13 @@ type ownerBench struct {
 	server *fakecloud.Server
 	cam    *fakecloud.Camera
 	enrols atomic.Int32
+	// find looks for the camera on the local network; nowhere, by default.
+	find func(ctx context.Context, bindID string) ([]string, error)
 }
 
 func newOwner(t *testing.T) *ownerBench {
 	t.Helper()
-	o := &ownerBench{t: t, dir: t.TempDir()}
+	o := &ownerBench{t: t, dir: t.TempDir(), find: func(context.Context, string) ([]string, error) { return nil, local.ErrNotFound }}
 	o.server = &fakecloud.Server{Cloud: fakecloud.New(), Token: testToken, Site: api.Site{Broker: "127.0.0.1:1"},
 		Expiry: 90 * 24 * time.Hour, Enrols: func() { o.enrols.Add(1) }}
 	s := httptest.NewUnstartedServer(o.server)
@@ -60,7 +64,7 @@ func (o *ownerBench) config() string          { return o.path("config") }
 func (o *ownerBench) run(args ...string) (code int, out, errs string) {
 	o.t.Helper()
 	var outB, errB bytes.Buffer
-	c := &ctl{in: strings.NewReader(""), out: &outB, err: &errB}
+	c := &ctl{in: strings.NewReader(""), out: &outB, err: &errB, find: o.find}
 	code = c.main(o.t.Context(), append(args, "--config", o.config()))
 	require.NotContains(o.t, outB.String()+errB.String(), testToken)
 	return code, outB.String(), errB.String()

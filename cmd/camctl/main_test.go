@@ -27,6 +27,7 @@ func TestScripts(t *testing.T) {
 		Dir: "testdata",
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("CAMCTL_CONFIG", env.WorkDir+"/config")
+			env.Setenv("CAMCTL_LAN", "off")
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){

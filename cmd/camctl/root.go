@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"iid2secure.nl/camagent/cmd/camctl/internal/home"
+	"iid2secure.nl/camagent/cmd/camctl/internal/remote"
 )
 
 // ctl is one run of the program: its streams, and the flags of all commands.
@@ -23,6 +24,8 @@ type ctl struct {
 	camera  string
 	json    bool
 	timeout time.Duration
+	lan     string
+	find    func(ctx context.Context, bindID string) ([]string, error) // nil: on the real network
 }
 
 // usageError marks a wrong command line: exit code 2.
@@ -71,9 +74,18 @@ func (c *ctl) root() *cobra.Command {
 	f.StringVar(&c.camera, "camera", "", "serial or name of the camera (default: the only one)")
 	f.BoolVar(&c.json, "json", false, "print JSON")
 	f.DurationVar(&c.timeout, "timeout", 15*time.Second, "how long to wait for cloud, broker and camera, each")
-	cmd.PersistentPreRunE = func(*cobra.Command, []string) error {
+	f.StringVar(&c.lan, "lan", os.Getenv("CAMCTL_LAN"), "reach the camera on the local network alone, found by name, or at =HOST:PORT; "+
+		"=off: never (also CAMCTL_LAN; default: if the broker does not help)")
+	f.Lookup("lan").NoOptDefVal = remote.Find
+	cmd.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
 		if c.timeout <= 0 {
 			return usage("--timeout %v: want more than 0", c.timeout)
+		}
+		if err := remote.CheckLAN(c.lan); err != nil {
+			return usage("--lan: %w", err)
+		}
+		if cmd.Name() == "pair" && f.Changed("lan") {
+			return usage("pair: --lan: cameras are paired by the broker")
 		}
 		return nil
 	}

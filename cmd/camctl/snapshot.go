@@ -65,17 +65,17 @@ func (c *ctl) checkOutput(out string) error {
 // openSnapshot opens the sealed picture: from the store that the camera names,
 // or from its reply, if the store was away.
 func (c *ctl) openSnapshot(ctx context.Context, o owned, shot command.Snapshot) ([]byte, error) {
+	if len(shot.Sealed) > 0 {
+		return c.opener(o).OpenPicture(bytes.NewReader(shot.Sealed), shot.Size, shot.SHA256)
+	}
+	if !shot.Stored {
+		return nil, errors.New("snapshot: the camera took a picture, but neither stored nor sent it")
+	}
 	g, done, err := c.getter(o)
 	if err != nil {
 		return nil, err
 	}
 	defer done()
-	switch {
-	case len(shot.Sealed) > 0:
-		return g.OpenPicture(bytes.NewReader(shot.Sealed), shot.Size, shot.SHA256)
-	case shot.Stored:
-		jpeg, err := g.Picture(ctx, shot.Name, shot.Size, shot.SHA256)
-		return jpeg, explainCloud(err)
-	}
-	return nil, errors.New("snapshot: the camera took a picture, but neither stored nor sent it")
+	jpeg, err := g.Picture(ctx, shot.Name, shot.Size, shot.SHA256)
+	return jpeg, explainCloud(err)
 }

@@ -29,14 +29,27 @@ func (c *ctl) status(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	st, err := call(ctx, c, o, command.StatusGet, command.None{})
+	var st reachedStatus
+	err = c.session(ctx, o, func(s *remote.Session) (err error) {
+		st.Status, err = command.StatusGet.Call(ctx, s, command.None{})
+		st.By = s.Way()
+		return err
+	})
 	if err != nil {
 		return err
 	}
 	return c.show(st, func(w io.Writer) {
 		fmt.Fprintf(w, "camera\t%s\n", o.camera.Label())
-		writeStatus(w, st)
+		fmt.Fprintf(w, "reached by\t%s\n", st.By)
+		writeStatus(w, st.Status)
 	})
+}
+
+// reachedStatus is a status, and by what it was had.
+type reachedStatus struct {
+	command.Status
+
+	By string `json:"reached_by"`
 }
 
 // call runs one command of the catalogue in a session of its own.
