@@ -19,7 +19,7 @@ SELDOM    := crypto/tls crypto/x509/... crypto/ecdsa crypto/rsa crypto/internal/
 SMALL     := -tags nethttpomithttp2 $(SELDOM:%=-gcflags=%=-l)
 export VERSITYGW := $(BIN)/versitygw
 
-.PHONY: build run test test-arm test-vm unit e2e cross bench bench-arm fuzz fmt lint docs tools clean
+.PHONY: build run test test-arm arm-most arm-pipe arm-rtsp arm-talk arm-agent test-vm cross bench bench-arm fuzz fmt lint docs tools clean
 
 build: ## bin/camagent, bin/camctl, bin/camcloud
 	$(BUILD) -o $(BIN)/ ./cmd/camctl ./cmd/camcloud
@@ -49,11 +49,17 @@ test: tools lint build test-arm $(BIN)/gotestsum ## everything: as 32-bit ARM, t
 # What docs/testing.md says is too slow under emulation is left out.
 ARM  = $(shell $(GO) list ./hal/... ./media/... ./cloud/... ./agent/... ./config | grep -vE '/(hal/(sim|haltest|pipe|onboard|example)|media/(rtsp|talk)|agent)$$')
 test-arm: tools $(BIN)/versitygw ## the tests of the packages, as 32-bit ARM
-	@sh scripts/arm.sh -timeout 9m $(ARM)
-	@sh scripts/arm.sh -timeout 9m -skip 'Conform|TestR[0-9]|Oversized' ./hal/pipe
-	@sh scripts/arm.sh -timeout 9m -skip 'Cable|Multicast|SRTP|Sealed|Recheck|NoKey|Crowd|Hundred|UDP|Talk' ./media/rtsp
-	@sh scripts/arm.sh -timeout 9m -skip 'Drift' ./media/talk
-	@sh scripts/arm.sh -timeout 9m -skip 'Viewers|LiveTells|PortThatIs|BackChannel' ./agent
+	@$(MAKE) -s -j2 -Otarget arm-rtsp arm-most arm-pipe arm-talk arm-agent
+arm-most:
+	sh scripts/arm.sh -timeout 9m $(ARM)
+arm-pipe:
+	sh scripts/arm.sh -timeout 9m -skip 'Conform|TestR[0-9]|Oversized' ./hal/pipe
+arm-rtsp:
+	sh scripts/arm.sh -timeout 9m -skip 'Cable|Multicast|SRTP|Sealed|Recheck|NoKey|Crowd|Hundred|UDP|Talk' ./media/rtsp
+arm-talk:
+	sh scripts/arm.sh -timeout 9m -skip 'Drift' ./media/talk
+arm-agent:
+	sh scripts/arm.sh -timeout 9m -skip 'Viewers|LiveTells|PortThatIs|BackChannel' ./agent
 
 test-vm: tools ## device tests in virtual machines, arm64 and 32-bit ARM, with Debian's kernels
 	@mkdir -p .vm/bin
