@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"go.uber.org/zap"
 )
@@ -23,7 +24,10 @@ var errNotLooked = fmt.Errorf("%w: it has not been looked at yet", ErrGone)
 func New(dir string, cfg Config) *Spool {
 	s := &Spool{
 		dir: filepath.Clean(dir), cfg: cfg, fs: cfg.FS, log: cfg.Log, x: newIndex(), absent: errNotLooked,
-		open: map[string]*item{}, left: map[string]*Unfinished{}, made: map[string]bool{}, emptied: map[string]bool{}, changed: make(chan struct{}),
+		released: map[uint64]bool{}, open: map[string]*item{}, left: map[string]*Unfinished{}, made: map[string]bool{}, emptied: map[string]bool{}, changed: make(chan struct{}),
+	}
+	if s.cfg.Now == nil {
+		s.cfg.Now = time.Now
 	}
 	if s.fs == nil {
 		s.fs = osFS{}
@@ -88,6 +92,9 @@ func (s *Spool) takeHold() error {
 		return cardError("its parent folder", err)
 	}
 	if _, err := s.fs.Stat(s.dir); err != nil {
+		if s.cfg.RequireMount {
+			return fmt.Errorf("%w: nothing is mounted there: %w", ErrGone, err)
+		}
 		if err := errors.Join(s.fs.Mkdir(s.dir), s.fs.SyncDir(parent)); err != nil {
 			return cardError("creating it", err)
 		}
@@ -152,7 +159,7 @@ func (s *Spool) detach(why error) {
 func (s *Spool) forgetAll(why error) {
 	s.gen++
 	s.ended = why
-	s.x, s.used, s.credit = newIndex(), 0, 0
+	s.x, s.used, s.credit, s.released = newIndex(), 0, 0, map[uint64]bool{}
 	s.open, s.left, s.made, s.emptied = map[string]*item{}, map[string]*Unfinished{}, map[string]bool{}, map[string]bool{}
 }
 
@@ -193,6 +200,11 @@ func (s *Spool) Close() error {
 	defer s.card.Unlock()
 	s.mu.Lock()
 	lock := s.lock
+	s.mu.Unlock()
+	if lock != nil && s.stillThere() {
+		s.saveIndex()
+	}
+	s.mu.Lock()
 	s.lock, s.absent = nil, errLetGo
 	s.mu.Unlock()
 	if lock == nil {

@@ -5,35 +5,128 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
 
-func TestR7_FullCard(t *testing.T) {
+// names lists what is on the card, oldest first.
+func names(t *testing.T, s *Spool) (out []string) {
+	t.Helper()
+	for _, e := range list(t, s, Query{}) {
+		out = append(out, strings.TrimPrefix(e.Name, "20260102T"))
+	}
+	slices.Reverse(out)
+	return out
+}
+
+func dropped(t *testing.T, s *Spool) (out []string) {
+	t.Helper()
+	list, err := s.Dropped()
+	require.NoError(t, err)
+	for _, d := range list {
+		require.Equal(t, "manifest", string(d.Manifest))
+		out = append(out, d.Name)
+	}
+	return out
+}
+
+// The order: uploaded ones, routine ones that wait, alarms, snapshots, gap records.
+func TestR2_R7_OrderOfGivingUp(t *testing.T) {
+	t.Parallel()
+	s, dir := openTemp(t, Config{})
+	_, err := s.Add(nameAt(0)+".gap.jws", Routine, make([]byte, 100))
+	require.NoError(t, err)
+	_, err = s.Add(nameAt(0)+".jpg.age", Snapshot, make([]byte, 100))
+	require.NoError(t, err)
+	putClip(t, s, nameAt(1), Alarm, 100)
+	putClip(t, s, nameAt(2), Routine, 100)
+	putClip(t, s, nameAt(5), Routine, 100)
+	putClip(t, s, nameAt(6), Alarm, 100)
+	for range 2 { // the snapshot stays lent, the alarm goes up
+		if o := next(t, s); o.Lane == Alarm {
+			require.NoError(t, s.Release(o))
+		}
+	}
+	require.NoError(t, s.Close())
+	for round := range 2 { // a start in between changes nothing
+		s, err = Open(dir, Config{})
+		require.NoError(t, err)
+		defer s.Close()
+		for _, gone := range [][]string{{nameAt(1), nameAt(2), nameAt(5)}, {nameAt(6), nameAt(0) + ".jpg.age", nameAt(0) + ".gap.jws"}}[round] {
+			require.True(t, s.Has(gone))
+			require.NoError(t, s.makeRoom())
+			require.False(t, s.Has(gone), gone)
+		}
+		require.NoError(t, s.Close())
+	}
+	s, err = Open(dir, Config{})
+	require.NoError(t, err)
+	defer s.Close()
+	require.ErrorIs(t, s.makeRoom(), ErrFull)
+	require.Equal(t, []string{nameAt(2), nameAt(5), nameAt(6)}, dropped(t, s), "what was uploaded, and what is no clip, leaves nothing")
+	require.EqualValues(t, 3*len("manifest"), s.Stats().UsedBytes)
+	require.NoError(t, s.Forget(nameAt(2), nameAt(6)))
+	require.Equal(t, []string{nameAt(5)}, dropped(t, s))
+	require.NoError(t, s.Forget(dropped(t, s)...))
+	require.Empty(t, dropped(t, s))
+	require.Zero(t, s.Stats().UsedBytes)
+}
+
+func TestR7_FullCardGoesOnRecording(t *testing.T) {
 	t.Parallel()
 	s, _ := openTemp(t, Config{MaxBytes: 1000})
 	putClip(t, s, nameAt(0), Routine, 400)
 	putClip(t, s, nameAt(1), Routine, 400)
-	f, err := s.Create(nameAt(2))
+	putClip(t, s, nameAt(2), Routine, 300)
+	require.NoError(t, s.Stats().Err)
+	require.Equal(t, []string{nameAt(0)}, dropped(t, s))
+	require.EqualValues(t, 1, s.Stats().Dropped)
+	require.Equal(t, 2, s.Stats().Pending)
+
+	require.Equal(t, nameAt(1), next(t, s).Name)
+	putClip(t, s, nameAt(3), Routine, 300)
+	require.Equal(t, []string{nameAt(0), nameAt(2)}, dropped(t, s), "the one that is being sent stays")
+	require.NoError(t, s.Release(Object{Name: nameAt(1)}))
+	putClip(t, s, nameAt(4), Routine, 300)
+	require.Equal(t, []string{nameAt(0), nameAt(2)}, dropped(t, s), "one that is uploaded goes first")
+	require.EqualValues(t, 1, s.Stats().Evicted)
+	_, err := s.Open(nameAt(1) + ".mp4.age")
+	require.ErrorIs(t, err, fs.ErrNotExist)
+}
+
+// What cannot fit is refused before anything is given up for it.
+func TestR7_NothingIsGivenUpInVain(t *testing.T) {
+	t.Parallel()
+	s, _ := openTemp(t, Config{MaxBytes: 1000})
+	putClip(t, s, nameAt(0), Routine, 400)
+	f, err := s.Create(nameAt(1))
 	require.NoError(t, err)
-	_, err = f.Write(make([]byte, 300))
+	_, err = f.Write(make([]byte, 1100))
 	require.ErrorIs(t, err, ErrFull)
 	require.ErrorIs(t, s.Stats().Err, ErrFull)
 	_, err = f.Commit(Routine, []byte("m"))
 	require.ErrorIs(t, err, ErrFull)
 	require.NoError(t, f.Abort())
-	require.EqualValues(t, 816, s.Stats().UsedBytes)
-	require.Equal(t, 2, s.Stats().Pending, "nothing closed is dropped")
+	require.True(t, s.Has(nameAt(0)))
+	require.EqualValues(t, 408, s.Stats().UsedBytes)
 
-	require.NoError(t, s.Release(next(t, s)))
-	putClip(t, s, nameAt(3), Routine, 300)
-	require.NoError(t, s.Stats().Err)
-	require.EqualValues(t, 1, s.Stats().Evicted)
-	_, err = s.Open(nameAt(0) + ".mp4.age")
-	require.ErrorIs(t, err, fs.ErrNotExist)
+	m := newMemFS()
+	m.capacity = 4000
+	s, err = Open("/mnt/card", Config{FS: m})
+	require.NoError(t, err)
+	putClip(t, s, nameAt(0), Routine, 400)
+	require.NoError(t, s.Close())
+	s, err = Open("/mnt/card", Config{FS: m, MinFree: 5000})
+	require.NoError(t, err)
+	_, err = s.Create(nameAt(1))
+	require.ErrorIs(t, err, ErrFull)
+	require.ErrorContains(t, err, "5000 are to stay free")
+	require.True(t, s.Has(nameAt(0)))
 }
 
 func TestR7_CardFullerThanCounted(t *testing.T) {
@@ -44,26 +137,54 @@ func TestR7_CardFullerThanCounted(t *testing.T) {
 	putClip(t, s, nameAt(0), Routine, 400)
 	putClip(t, s, nameAt(1), Routine, 400)
 	require.NoError(t, s.Release(next(t, s)))
-	m.capacity = 900 // the credit of 1 MiB given before is void now
+	m.capacity = m.usedLocked() + 84 // the credit given before is void now
 	putClip(t, s, nameAt(2), Routine, 450)
 	require.EqualValues(t, 1, s.Stats().Evicted)
 	f, err := s.Create(nameAt(3))
 	require.NoError(t, err)
-	_, err = f.Write(make([]byte, 400))
+	_, err = f.Write(make([]byte, 1400))
 	require.ErrorIs(t, err, ErrFull)
 	require.NoError(t, f.Abort())
-	require.Equal(t, m.usedLocked(), s.Stats().UsedBytes)
+	require.Equal(t, m.objectBytes(), s.Stats().UsedBytes)
 }
 
 func TestMinFree(t *testing.T) {
 	t.Parallel()
 	m := newMemFS()
-	m.capacity = 1000
 	s, err := Open("/mnt/card", Config{FS: m, MinFree: 500})
 	require.NoError(t, err)
+	m.capacity = m.usedLocked() + 1000
 	putClip(t, s, nameAt(0), Routine, 480)
 	_, err = s.Add(nameAt(1)+".jpg.age", Snapshot, make([]byte, 50))
+	require.NoError(t, err)
+	require.Equal(t, []string{nameAt(0)}, dropped(t, s))
+	m.capacity = m.usedLocked() + 400 // others have filled it
+	require.NoError(t, s.Retain())
+	_, err = s.Create(nameAt(2))
 	require.ErrorIs(t, err, ErrFull)
+}
+
+func TestR2_MaxAge(t *testing.T) {
+	t.Parallel()
+	now := time.Time{}
+	s, _ := openTemp(t, Config{MaxAge: 48 * time.Hour, Now: func() time.Time { return now }})
+	_, err := s.Add(nameAt(0)+".gap.jws", Routine, []byte("gap"))
+	require.NoError(t, err)
+	for i := range 6 {
+		putClip(t, s, nameAt(i), []Lane{Routine, Alarm}[i%2], 100)
+	}
+	require.NoError(t, s.Release(next(t, s))) // nameAt(1)
+	require.NoError(t, s.Retain())
+	require.Len(t, names(t, s), 7, "a clock that cannot be trusted ages nothing")
+	now = time.Date(2026, 1, 4, 3, 3, 0, 0, time.UTC)
+	require.NoError(t, s.Retain())
+	require.Equal(t, []string{nameAt(0) + ".gap.jws", nameAt(3), nameAt(4), nameAt(5)}, func() (out []string) {
+		for _, n := range names(t, s) {
+			out = append(out, "20260102T"+n)
+		}
+		return out
+	}(), "gap records that wait stay")
+	require.Equal(t, []string{nameAt(0), nameAt(2)}, dropped(t, s))
 }
 
 func TestR7_CardErrorsByKind(t *testing.T) {
@@ -139,7 +260,8 @@ func TestR7_ReleaseSurvivesDeadCard(t *testing.T) {
 	r.Close()
 	m.fail = nil
 	putClip(t, s, nameAt(1), Routine, 100)
-	require.EqualValues(t, 108, m.usedLocked(), "both halves were evicted")
+	require.EqualValues(t, 108, m.objectBytes(), "both halves were evicted")
+	require.Empty(t, dropped(t, s), "the store has it")
 }
 
 func TestR7_MissingCard(t *testing.T) {
@@ -151,6 +273,11 @@ func TestR7_MissingCard(t *testing.T) {
 	_, err = Open(filepath.Join(root, "card"), Config{RequireMount: true})
 	require.ErrorIs(t, err, ErrGone)
 	require.ErrorContains(t, err, "nothing is mounted there")
+	require.NoDirExists(t, filepath.Join(root, "card"), "nothing is made on the file system below")
+	require.NoError(t, os.Mkdir(filepath.Join(root, "card"), 0o700))
+	_, err = Open(filepath.Join(root, "card"), Config{RequireMount: true})
+	require.ErrorContains(t, err, "nothing is mounted there")
+	require.NoError(t, os.Remove(filepath.Join(root, "card")))
 
 	s, dir := openTemp(t, Config{})
 	_, err = Open(dir, Config{})

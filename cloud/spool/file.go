@@ -38,7 +38,7 @@ func (f *File) Write(p []byte) (int, error) {
 		return 0, f.err
 	}
 	f.it.size += int64(len(p))
-	n, err := f.s.writeAll(f.f, p)
+	n, err := writeAll(f.f, p, f.s.makeRoom)
 	f.hash.Write(p[:n])
 	f.err = f.s.noted(cardError("writing a clip", err))
 	return n, f.err
@@ -85,7 +85,7 @@ func (f *File) sync() error {
 		return err
 	}
 	if len(f.unsent) > 0 {
-		if _, err := f.s.writeAll(f.notes, f.unsent); err != nil {
+		if _, err := writeAll(f.notes, f.unsent, f.s.makeRoom); err != nil {
 			return err
 		}
 		f.unsent = f.unsent[:0]
@@ -142,10 +142,8 @@ func (f *File) commit(manifest []byte) (Object, error) {
 		return Object{}, err
 	}
 	f.it.manifest = int64(len(manifest))
-	if f.f != nil {
-		if err := cardError("fsync", f.f.Sync()); err != nil {
-			return Object{}, err
-		}
+	if err := cardError("fsync", f.sync()); err != nil {
+		return Object{}, err
 	}
 	if err := cardError("closing", f.closeFiles()); err != nil {
 		return Object{}, err
@@ -154,6 +152,9 @@ func (f *File) commit(manifest []byte) (Object, error) {
 
 	f.s.card.Lock()
 	defer f.s.card.Unlock()
+	if err := f.s.live(f.gen); err != nil {
+		return Object{}, err
+	}
 	dir, err := f.s.hourDir(f.it)
 	if err != nil {
 		return Object{}, cardError("creating a folder", err)
@@ -222,7 +223,7 @@ func (f *File) discard() error {
 
 // writeAll writes p; if the card says that it is full although our own count
 // says otherwise, older objects make room.
-func (s *Spool) writeAll(w WFile, p []byte) (n int, err error) {
+func writeAll(w WFile, p []byte, room func() error) (n int, err error) {
 	for n < len(p) {
 		var k int
 		k, err = w.Write(p[n:])
@@ -233,30 +234,9 @@ func (s *Spool) writeAll(w WFile, p []byte) (n int, err error) {
 		if !errors.Is(err, syscall.ENOSPC) {
 			return n, err
 		}
-		if err = s.evict(); err != nil {
+		if err = room(); err != nil {
 			return n, err
 		}
 	}
 	return n, nil
-}
-
-// writeFile writes a whole file durably under a temporary name first. The
-// caller holds card.
-func (s *Spool) writeFile(path, ext string, data []byte) error {
-	w, err := s.fs.Create(path + ext)
-	if err != nil {
-		return cardError("creating a file", err)
-	}
-	_, err = s.writeAll(w, data)
-	if err == nil {
-		err = w.Sync()
-	}
-	err = errors.Join(err, w.Close())
-	if err == nil {
-		err = s.rename(path+ext, path)
-	}
-	if err == nil {
-		err = s.fs.SyncDir(filepath.Dir(path))
-	}
-	return cardError("writing "+filepath.Base(path), err)
 }

@@ -4,10 +4,8 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"hash/crc32"
-	"io"
 )
 
 const (
@@ -44,16 +42,8 @@ func parseJournal(data []byte) (notes [][]byte) {
 	}
 }
 
-// readJournal returns the notes of a clip that was left open; none if there is
-// no journal.
-func (s *Spool) readJournal(name string) ([][]byte, error) {
-	f, err := s.fs.Open(s.openPath(name) + extNotes)
-	if err != nil {
-		return nil, err
-	}
-	data, err := io.ReadAll(io.LimitReader(f, maxJournal))
-	if err := errors.Join(err, f.Close()); err != nil {
-		return nil, err
-	}
-	return parseJournal(data), nil
+// readJournal returns the notes of a clip that was left open.
+func (s *Spool) readJournal(name string) (notes [][]byte, size int64, err error) {
+	data, err := s.readAll(s.openPath(name)+extNotes, maxJournal)
+	return parseJournal(data), int64(len(data)), err
 }

@@ -168,6 +168,18 @@ func (m *memFS) usedLocked() (n int64) {
 	return n
 }
 
+// objectBytes leaves out what is no object's.
+func (m *memFS) objectBytes() (n int64) {
+	for path, d := range m.dirs {
+		for _, f := range d.now {
+			if filepath.Base(path) != dirIndex {
+				n += int64(len(f.data))
+			}
+		}
+	}
+	return n
+}
+
 func (m *memFS) Create(path string) (WFile, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

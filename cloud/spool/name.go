@@ -52,3 +52,42 @@ func checkSingle(name string) error {
 func reservedSuffix(s string) bool {
 	return strings.HasSuffix(s, extPart) || strings.HasSuffix(s, extTmp) || s == extManifest || s == extClip || s == extNotes
 }
+
+const hourLayout = "2006010215"
+
+type fileKind uint8
+
+const (
+	kindForeign fileKind = iota
+	kindFile
+	kindManifest
+	kindPart
+	kindNotes
+	kindTemporary
+)
+
+// sortName tells what a file name stands for, and of which object.
+func sortName(file string) (object string, kind fileKind) {
+	if _, err := startOf(file); err != nil {
+		return "", kindForeign
+	}
+	stem, suffix := file[:stemLen], file[stemLen:]
+	switch {
+	case suffix == extClip:
+		return stem, kindFile
+	case suffix == extManifest:
+		return stem, kindManifest
+	case suffix == extClip+extPart:
+		return stem, kindPart
+	case suffix == extNotes:
+		return stem, kindNotes
+	case suffix == extManifest+extTmp:
+		return stem, kindTemporary
+	case checkSingle(file) == nil:
+		return file, kindFile
+	}
+	if single, ok := strings.CutSuffix(file, extPart); ok && checkSingle(single) == nil {
+		return stem, kindTemporary
+	}
+	return "", kindForeign
+}

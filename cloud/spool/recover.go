@@ -3,298 +3,310 @@ package spool
 import (
 	"errors"
 	"io/fs"
+	"maps"
 	"path/filepath"
 	"slices"
-	"strings"
+
+	"go.uber.org/zap"
 )
 
-// found is what lies on the card under one object's name.
-type found struct {
-	it             *item
-	file, manifest place
-	part           bool // of the file, in its lane's folder
-}
-
-// place is where one file of a pair was found.
-type place struct {
-	in   where
-	size int64
-}
-
-type where uint8
-
-const (
-	nowhere where = iota
-	inPending
-	inUploaded
-)
-
-// makeLayout makes the folders that are always there.
-func (s *Spool) makeLayout() error {
-	pending := filepath.Join(s.dir, dirPending)
-	dirs := []string{filepath.Join(s.dir, dirOpen), pending, filepath.Join(s.dir, dirUploaded)}
-	for _, lane := range []Lane{Snapshot, Alarm, Routine} {
-		dirs = append(dirs, filepath.Join(pending, lane.String()))
-	}
-	for _, dir := range dirs {
-		if err := s.fs.Mkdir(dir); err != nil {
-			return err
-		}
-	}
-	return errors.Join(s.fs.SyncDir(pending), s.fs.SyncDir(s.dir))
-}
-
-// recover is the procedure of the package comment.
+// recover is the procedure of the package comment: hour by hour, so that memory
+// does not grow with the card.
 func (s *Spool) recover() error {
 	if err := s.makeLayout(); err != nil {
 		return cardError("making its folders", err)
 	}
-	all := map[string]*found{}
-	if err := s.scanHours(filepath.Join(s.dir, dirUploaded), inUploaded, 0, all); err != nil {
-		return cardError("reading it", err)
-	}
-	for _, lane := range []Lane{Snapshot, Alarm, Routine} {
-		if err := s.scanHours(filepath.Join(s.dir, dirPending, lane.String()), inPending, lane, all); err != nil {
-			return cardError("reading it", err)
-		}
-	}
-	if err := s.scanOpen(all); err != nil {
+	parts, err := s.scanOpen()
+	if err != nil {
 		return cardError("reading "+dirOpen, err)
 	}
-	names := make([]string, 0, len(all))
-	for name := range all {
-		names = append(names, name)
+	hours, err := s.allHours()
+	if err != nil {
+		return cardError("reading it", err)
 	}
-	slices.Sort(names)
-	for _, name := range names {
-		if err := s.settle(all[name]); err != nil {
-			return cardError("settling "+name, err)
+	known, asked := s.loadIndex(), 0
+	for _, h := range hours {
+		n, err := s.recoverHour(h, parts, &known)
+		if err != nil {
+			return cardError("settling hour "+h, err)
 		}
+		asked += n
+	}
+	if err := s.leaveOpen(parts); err != nil {
+		return cardError("reading "+dirOpen, err)
+	}
+	for i := range s.x.lanes {
+		s.x.lanes[i].more = i != int(Routine)
 	}
 	s.tidy()
-	s.logRecovery()
+	if asked > 0 {
+		s.saveIndex()
+	}
+	st := s.Stats()
+	s.log.Info("card ready", zap.Int("pending", st.Pending), zap.Int("uploaded", st.Uploaded), zap.Int64("bytes", st.UsedBytes),
+		zap.Int("removed", st.Removed), zap.Int("finished", st.Finished), zap.Int("unfinished", len(s.left)), zap.Int("folders_asked", asked))
 	return nil
 }
 
-// scanHours reads all hour folders of one folder.
-func (s *Spool) scanHours(dir string, in where, lane Lane, all map[string]*found) error {
-	hours, err := s.fs.ReadDir(dir)
+// scanOpen lists the clips below open/ and their sizes.
+func (s *Spool) scanOpen() (map[string]int64, error) {
+	files, err := s.fs.ReadDir(filepath.Join(s.dir, dirOpen))
+	if err != nil {
+		return nil, err
+	}
+	parts := map[string]int64{}
+	for _, f := range files {
+		if name, kind := sortName(f.Name()); kind == kindPart && isClip(name) && !f.IsDir() {
+			info, err := f.Info()
+			if err != nil {
+				return nil, err
+			}
+			parts[name] = info.Size()
+		}
+	}
+	return parts, nil
+}
+
+// leaveOpen keeps the clips that are left for Finish and Discard, and removes
+// journals without a clip.
+func (s *Spool) leaveOpen(parts map[string]int64) error {
+	files, err := s.fs.ReadDir(filepath.Join(s.dir, dirOpen))
 	if err != nil {
 		return err
 	}
-	for _, h := range hours {
-		path := filepath.Join(dir, h.Name())
-		if !h.IsDir() {
+	for _, f := range files {
+		name, kind := sortName(f.Name())
+		if _, ok := parts[name]; kind != kindNotes || ok {
 			continue
 		}
-		s.emptied[path] = true
-		files, err := s.fs.ReadDir(path)
+		s.st.Removed++
+		if err := s.fs.Remove(filepath.Join(s.dir, dirOpen, f.Name())); err != nil {
+			return err
+		}
+	}
+	for name, size := range parts {
+		notes, journal, err := s.readJournal(name)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		it := &item{name: name, size: size, manifest: -1, notes: journal}
+		s.left[name], s.open[name] = &Unfinished{Name: name, Size: size, Notes: notes}, it
+		s.used += it.bytes()
+	}
+	return nil
+}
+
+// allHours lists the hours for which there is any folder.
+func (s *Spool) allHours() (out []string, err error) {
+	for t := range trees {
+		hours, err := s.hoursOf(t)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		for _, e := range files {
-			if err := s.scanFile(path, e, in, lane, all); err != nil {
-				return err
+		out = append(out, hours...)
+	}
+	slices.Sort(out)
+	return slices.Compact(out), nil
+}
+
+// found is where the files of one object lie.
+type found struct {
+	name string
+	at   [trees]entry
+}
+
+// files tells in which tree a file lies; the later tree wins, because files move
+// from the lanes to uploaded/. -1: in none.
+func (f *found) files() (file, manifest int) {
+	file, manifest = -1, -1
+	for t := range treeDropped {
+		if f.at[t].file != nil {
+			file = t
+		}
+		if f.at[t].manifest != nil {
+			manifest = t
+		}
+	}
+	return file, manifest
+}
+
+// recoverHour brings all objects of an hour into one of the states that there
+// are without cuts, and counts them. It returns how many folders had to be asked
+// for the size of each file.
+func (s *Spool) recoverHour(name string, parts map[string]int64, known *[trees]map[string]hour) (asked int, err error) {
+	for {
+		lists, changed, err := s.settleHour(name, parts)
+		if err != nil {
+			return 0, err
+		}
+		if changed {
+			continue // what is counted is what is read once more
+		}
+		for t, list := range lists {
+			n, err := s.countHour(t, name, list, known[t][name])
+			if err != nil {
+				return 0, err
 			}
+			asked += n
 		}
+		return asked, nil
 	}
-	return nil
 }
 
-// scanOpen finds commits that were cut, and clips that were open.
-func (s *Spool) scanOpen(all map[string]*found) error {
-	dir := filepath.Join(s.dir, dirOpen)
-	files, err := s.fs.ReadDir(dir)
-	if err != nil {
-		return err
-	}
-	for _, e := range files {
-		name, kind := sortName(e.Name())
-		info, err := e.Info()
-		switch {
-		case err != nil:
-			return err
-		case kind == kindPart && all[name] != nil:
-			all[name].part = true
-			all[name].it.size = info.Size()
-		case kind == kindPart:
-			if err := s.leave(name, info.Size()); err != nil {
-				return err
+// settleHour reads an hour's folders and sets right what is half done in them.
+func (s *Spool) settleHour(hour string, parts map[string]int64) (lists [trees][]entry, changed bool, err error) {
+	all := map[string]*found{}
+	var temporary []string
+	for t := range trees {
+		foreign := false
+		lists[t], err = s.readHour(t, hour, func(path string, kind fileKind) {
+			foreign = true
+			if kind == kindTemporary {
+				temporary = append(temporary, path)
 			}
+		})
+		if err != nil {
+			return lists, false, err
 		}
-	}
-	for _, e := range files {
-		if name, kind := sortName(e.Name()); kind == kindNotes && s.left[name] == nil {
-			if err := s.fs.Remove(filepath.Join(dir, e.Name())); err != nil {
-				return err
+		if len(lists[t]) == 0 && !foreign {
+			s.emptied[filepath.Join(s.dir, treeDir(t), hour)] = true
+		}
+		for _, e := range lists[t] {
+			f := all[e.name]
+			if f == nil {
+				f = &found{name: e.name}
+				all[e.name] = f
 			}
+			f.at[t] = e
 		}
 	}
-	return nil
+	for _, path := range temporary {
+		if err := s.removed(path); err != nil {
+			return lists, false, err
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		done, err := s.settle(all[name], parts)
+		if err != nil {
+			return lists, false, err
+		}
+		changed = changed || done
+	}
+	return lists, changed, nil
 }
 
-// leave enters a clip that was left open.
-func (s *Spool) leave(name string, size int64) error {
-	notes, err := s.readJournal(name)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	it := &item{name: name, size: size, manifest: -1}
-	s.left[name], s.open[name] = &Unfinished{Name: name, Size: size, Notes: notes}, it
-	s.used += it.bytes()
-	return nil
+// removed removes a file and counts it.
+func (s *Spool) removed(path string) error {
+	s.st.Removed++
+	return s.removeAll(path)
 }
 
-// scanFile notes one file, or removes it if it is a temporary one.
-func (s *Spool) scanFile(dir string, e fs.DirEntry, in where, lane Lane, all map[string]*found) error {
-	name, kind := sortName(e.Name())
-	if kind == kindForeign || kind == kindPart || kind == kindNotes || e.IsDir() || hourOf(name) != filepath.Base(dir) {
-		return nil
+// settle does one step towards a state without a cut; false: it is in one.
+func (s *Spool) settle(f *found, parts map[string]int64) (changed bool, err error) {
+	path := func(t int, ext string) string { return filepath.Join(s.hourPath(t, f.name), f.name+ext) }
+	if !isClip(f.name) {
+		return s.settleTwice(f, "", func(e entry) bool { return e.file != nil })
 	}
-	if kind == kindTemporary {
-		s.st.Removed++
-		return s.fs.Remove(filepath.Join(dir, e.Name()))
+	for _, ext := range []string{extClip, extManifest} {
+		is := func(e entry) bool { return ext == extClip && e.file != nil || ext == extManifest && e.manifest != nil }
+		if changed, err := s.settleTwice(f, ext, is); changed || err != nil {
+			return changed, err
+		}
 	}
-	info, err := e.Info()
-	if err != nil {
-		return err
-	}
-	f := all[name]
-	if f == nil {
-		f = &found{it: &item{name: name, home: lane}}
-		all[name] = f
-	}
-	if kind == kindFile && f.file.in == inUploaded || kind == kindManifest && f.manifest.in == inUploaded {
-		// A rename between folders that a cut has left half done: one file, two names.
-		s.st.Removed++
-		return s.fs.Remove(filepath.Join(dir, e.Name()))
-	}
-	if in == inPending {
-		f.it.home = lane
-	}
-	switch kind {
-	case kindFile:
-		f.file = place{in, info.Size()}
-	case kindManifest:
-		f.manifest = place{in, info.Size()}
-	}
-	return nil
-}
-
-type fileKind uint8
-
-const (
-	kindForeign fileKind = iota
-	kindFile
-	kindManifest
-	kindPart
-	kindNotes
-	kindTemporary
-)
-
-// sortName tells what a file name stands for, and of which object.
-func sortName(file string) (object string, kind fileKind) {
-	if _, err := startOf(file); err != nil {
-		return "", kindForeign
-	}
-	stem, suffix := file[:stemLen], file[stemLen:]
+	file, manifest := f.files()
+	_, part := parts[f.name]
+	dropped := f.at[treeDropped].manifest != nil
 	switch {
-	case suffix == extClip:
-		return stem, kindFile
-	case suffix == extManifest:
-		return stem, kindManifest
-	case suffix == extClip+extPart:
-		return stem, kindPart
-	case suffix == extNotes:
-		return stem, kindNotes
-	case suffix == extManifest+extTmp:
-		return stem, kindTemporary
-	case checkSingle(file) == nil:
-		return file, kindFile
+	case part && manifest >= 0 && file < 0: // step 3 of a commit
+		delete(parts, f.name)
+		s.st.Finished++
+		return true, s.moveIn(f.name, s.hourPath(manifest, f.name))
+	case part && file >= 0: // one file, two names
+		delete(parts, f.name)
+		return true, s.removed(s.openPath(f.name) + extClip + extPart)
+	case dropped && file >= 0 && manifest >= 0: // it was to be given up, and is whole
+		return true, s.removed(path(treeDropped, extManifest))
+	case dropped && file >= 0:
+		return true, s.removed(path(file, extClip))
+	case manifest >= 0 && manifest < treeUploaded && file == treeUploaded: // a release
+		return true, s.finishMove(path(manifest, extManifest), path(treeUploaded, extManifest))
+	case manifest == treeUploaded && file >= 0 && file < treeUploaded:
+		return true, s.finishMove(path(file, extClip), path(treeUploaded, extClip))
+	case manifest == treeUploaded && file < 0, file == treeUploaded && manifest < 0: // the end of an uploaded one
+		return true, errors.Join(s.removed(path(treeUploaded, extManifest)), s.removeAll(path(treeUploaded, extClip)))
+	case manifest >= 0 && file < 0: // it was given up
+		s.st.Finished++
+		return true, s.drop(manifest, &item{name: f.name})
 	}
-	if single, ok := strings.CutSuffix(file, extPart); ok && checkSingle(single) == nil {
-		return stem, kindTemporary
-	}
-	return "", kindForeign
+	return false, nil
 }
 
-// settle brings one object into one of the states that there are without cuts,
-// and into the index.
-func (s *Spool) settle(f *found) error {
-	it := f.it
-	down := filepath.Join(s.pendingDir(it), it.name)
-	if f.part {
-		if f.manifest.in != inPending || f.file.in != nowhere {
-			s.st.Removed++
-			f.part = false
-			if err := s.fs.Remove(s.openPath(it.name) + extClip + extPart); err != nil {
-				return err
-			}
-		} else if err := s.finishCommit(f, down); err != nil {
-			return err
+// settleTwice leaves a file in one tree, the last.
+func (s *Spool) settleTwice(f *found, ext string, is func(entry) bool) (bool, error) {
+	first := -1
+	for t := range treeDropped {
+		if !is(f.at[t]) {
+			continue
 		}
-	}
-	if it.clip() && (f.file.in == inUploaded) != (f.manifest.in == inUploaded) {
-		if err := s.finishPair(f); err != nil {
-			return err
+		if first >= 0 {
+			return true, s.removed(filepath.Join(s.hourPath(first, f.name), f.name+ext))
 		}
+		first = t
 	}
-	if f.file.in == nowhere && f.manifest.in == inPending {
-		s.st.Removed++
-		return s.fs.Remove(down + extManifest)
-	}
-	if f.file.in == nowhere {
-		return nil
-	}
-	it.size, it.manifest = f.file.size, -1
-	if f.manifest.in != nowhere {
-		it.manifest = f.manifest.size
-	}
-	it.uploaded = f.file.in == inUploaded
-	it.lane = it.home
-	if it.lane == Routine {
-		it.lane = Backfill
-	}
-	s.x.add(it)
-	s.used += it.bytes()
-	return nil
-}
-
-// finishCommit does step 3 of a commit.
-func (s *Spool) finishCommit(f *found, path string) error {
-	s.st.Finished++
-	f.file = place{inPending, f.it.size}
-	return s.moveIn(f.it.name, filepath.Dir(path))
-}
-
-// finishPair handles a pair of which exactly one lies under uploaded/: the rest
-// of a cut release, or of a cut eviction.
-func (s *Spool) finishPair(f *found) error {
-	up, down := filepath.Join(s.uploadedDir(f.it), f.it.name), filepath.Join(s.pendingDir(f.it), f.it.name)
-	var err error
-	switch {
-	case f.file.in == inPending:
-		err = s.finishMove(down+extClip, up+extClip)
-		f.file.in = inUploaded
-	case f.manifest.in == inPending:
-		err = s.finishMove(down+extManifest, up+extManifest)
-		f.manifest.in = inUploaded
-	case f.file.in == inUploaded:
-		err = s.fs.Remove(up + extClip)
-		f.file.in = nowhere
-		s.st.Removed++
-	default:
-		err = s.fs.Remove(up + extManifest)
-		s.st.Removed++
-	}
-	return err
+	return false, nil
 }
 
 func (s *Spool) finishMove(from, to string) error {
 	s.st.Finished++
-	err := s.fs.Rename(from, to)
+	err := s.makeDir(filepath.Dir(to))
+	if err == nil {
+		err = s.rename(from, to)
+	}
 	if err == nil {
 		err = errors.Join(s.fs.SyncDir(filepath.Dir(to)), s.fs.SyncDir(filepath.Dir(from)))
 	}
 	return err
+}
+
+// countHour enters an hour in the books: with the bytes of the index if it is of
+// these names, else it asks for each size. The caller holds card.
+func (s *Spool) countHour(t int, name string, list []entry, known hour) (asked int, err error) {
+	h := hour{name: name}
+	for _, e := range list {
+		h.n++
+		if isClip(e.name) {
+			h.clips++
+		}
+		for _, f := range e.files() {
+			h.names += nameSum(f)
+		}
+	}
+	if h.bytes = known.bytes; h.n > 0 && (h.names != known.names || h.n != known.n || h.clips != known.clips) {
+		asked, h.bytes = 1, 0
+		for _, e := range list {
+			it, err := e.item(t)
+			if err != nil {
+				return 1, err
+			}
+			h.bytes += it.bytes()
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.used -= s.x.trees[t].bytes
+	s.x.trees[t].set(h)
+	s.used += s.x.trees[t].bytes
+	return asked, nil
+}
+
+// recount sets the books of an hour right after a failure in it; should that
+// fail, too, the next start does. The caller holds card.
+func (s *Spool) recount(t int, name string) {
+	list, err := s.readHour(t, name, nil)
+	if err == nil {
+		_, err = s.countHour(t, name, list, hour{})
+	}
+	if err != nil {
+		s.log.Warn("the card cannot be counted", zap.String("hour", name), zap.Error(err))
+	}
 }

@@ -6,300 +6,142 @@ import (
 	"io"
 	"io/fs"
 	"path/filepath"
-	"slices"
-	"strings"
-
-	"go.uber.org/zap"
 )
-
-// The folders below the card's.
-const (
-	dirOpen     = "open"
-	dirPending  = "pending"
-	dirUploaded = "uploaded"
-)
-
-// openPath is the path of a clip being written, without endings.
-func (s *Spool) openPath(name string) string { return filepath.Join(s.dir, dirOpen, name) }
-
-func (s *Spool) pendingDir(it *item) string {
-	return filepath.Join(s.dir, dirPending, it.home.String(), hourOf(it.name))
-}
-
-func (s *Spool) uploadedDir(it *item) string {
-	return filepath.Join(s.dir, dirUploaded, hourOf(it.name))
-}
-
-// hourDir makes the item's folder, durably. The caller holds card.
-func (s *Spool) hourDir(it *item) (string, error) {
-	s.tidy()
-	return s.makeDir(s.pendingDir(it))
-}
-
-func (s *Spool) makeDir(dir string) (string, error) {
-	s.mu.Lock()
-	known := s.made[dir]
-	s.mu.Unlock()
-	if known {
-		return dir, nil
-	}
-	err := s.fs.Mkdir(dir)
-	if err == nil {
-		err = s.fs.SyncDir(filepath.Dir(dir))
-	}
-	if err == nil {
-		s.mu.Lock()
-		s.made[dir] = true
-		s.mu.Unlock()
-	}
-	return dir, err
-}
-
-// tidy removes hour folders that have become empty. The caller holds card.
-func (s *Spool) tidy() {
-	s.mu.Lock()
-	dirs := s.emptied
-	s.emptied = map[string]bool{}
-	for dir := range dirs {
-		delete(s.made, dir)
-	}
-	s.mu.Unlock()
-	for dir := range dirs {
-		s.fs.Remove(dir) // fails if it is not empty: then it stays
-	}
-}
 
 // Release says that the store has confirmed all parts of o: they are kept while
-// there is room, and evicted first, together. After an error o counts as
+// there is room, and given up first, together. After an error o counts as
 // confirmed all the same; only after a restart it would be offered again, and
 // found in the store.
 func (s *Spool) Release(o Object) error {
-	s.mu.Lock()
-	it := s.x.byName[o.Name]
-	s.mu.Unlock()
-	if it == nil || it.uploaded {
-		return nil
+	if err := s.held(); err != nil {
+		return fmt.Errorf("releasing %s: %w", o.Name, err)
 	}
 	s.card.Lock()
 	defer s.card.Unlock()
-	err := s.moveUploaded(it)
-	s.mu.Lock()
-	if s.x.byName[it.name] == it { // not wiped meanwhile
-		s.x.confirm(it)
-		if errors.Is(s.st.Err, ErrFull) {
-			s.st.Err = nil // there is something to evict again
-		}
-		s.wakeLocked()
+	it, err := s.waiting(o.Name)
+	if it == nil || err != nil {
+		return err
 	}
+	err = s.moveUploaded(it)
+	s.mu.Lock()
+	s.x.drop(it)
+	if err == nil {
+		s.count(int(it.home), -1, it.name, it.files(), it.bytes())
+		s.count(treeUploaded, 1, it.name, it.files(), it.bytes())
+	} else {
+		s.released[nameSum(it.name)] = true
+	}
+	if errors.Is(s.st.Err, ErrFull) {
+		s.st.Err = nil // there is something to give up again
+	}
+	s.wakeLocked()
 	s.mu.Unlock()
 	if err != nil {
+		s.recount(int(it.home), hourOf(it.name))
+		s.recount(treeUploaded, hourOf(it.name))
 		return s.note(fmt.Errorf("releasing %s: %w", it.name, cardError("moving it", err)))
 	}
 	return nil
 }
 
+// waiting finds an object that waits, in memory or on the card; nil if there is
+// none. The caller holds card.
+func (s *Spool) waiting(name string) (*item, error) {
+	s.mu.Lock()
+	it := s.x.byName[name]
+	s.mu.Unlock()
+	if it != nil || s.wasReleased(name) || checkClip(name) != nil && checkSingle(name) != nil {
+		return it, nil
+	}
+	for t := range treeUploaded {
+		if !s.has(t, name) {
+			continue
+		}
+		entries, err := s.readHour(t, hourOf(name), nil)
+		if err != nil {
+			return nil, s.note(cardError("looking for "+name, err))
+		}
+		for _, e := range entries {
+			if e.name == name {
+				it, err := e.item(t)
+				return it, cardError("looking at "+name, err)
+			}
+		}
+	}
+	return nil, nil
+}
+
+// has tells whether a tree holds an object, by its file.
+func (s *Spool) has(t int, name string) bool {
+	if isClip(name) {
+		name += extClip
+	}
+	_, err := s.fs.Stat(filepath.Join(s.hourPath(t, name), name))
+	return err == nil
+}
+
 // moveUploaded moves the item's files. The caller holds card.
 func (s *Spool) moveUploaded(it *item) error {
-	from := s.pendingDir(it)
-	to, err := s.makeDir(s.uploadedDir(it))
+	from, to := s.pendingDir(it), s.hourPath(treeUploaded, it.name)
+	err := s.makeDir(to)
 	for _, name := range it.files() {
 		if err == nil {
-			err = s.fs.Rename(filepath.Join(from, name), filepath.Join(to, name))
+			err = s.rename(filepath.Join(from, name), filepath.Join(to, name))
 		}
 	}
 	if err == nil {
 		err = errors.Join(s.fs.SyncDir(to), s.fs.SyncDir(from))
 	}
-	s.markEmptied(from, it)
 	return err
-}
-
-// markEmptied lets tidy look at a folder, unless it is the newest hour's, which
-// would be made again for the next clip.
-func (s *Spool) markEmptied(dir string, it *item) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if hourOf(it.name) < s.newest {
-		s.emptied[dir] = true
-	}
-}
-
-// reserve counts n bytes as used, evicting uploaded objects until they fit, or
-// says why they don't.
-func (s *Spool) reserve(n int64, gen uint64) error {
-	if err := s.held(); err != nil {
-		return err
-	}
-	for {
-		fits, err := s.tryReserve(n, gen)
-		if err != nil || fits {
-			return s.noted(err)
-		}
-		if err := s.evict(); err != nil {
-			return s.noted(err)
-		}
-	}
-}
-
-func (s *Spool) noted(err error) error {
-	if err != nil && !errors.Is(err, errClosed) && !errors.Is(err, errWiped) && !errors.Is(err, errReplaced) && !errors.Is(err, errLetGo) {
-		return s.note(err)
-	}
-	return err
-}
-
-func (s *Spool) tryReserve(n int64, gen uint64) (bool, error) {
-	if err := s.askFree(n); err != nil {
-		return false, err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.gen != gen {
-		return false, s.ended
-	}
-	if s.credit < n || s.credit == 0 {
-		return false, nil
-	}
-	// n is 0 when a file begins: then at least one more byte must fit.
-	if s.cfg.MaxBytes > 0 && s.used+max(n, 1) > s.cfg.MaxBytes {
-		return false, nil
-	}
-	s.credit -= n
-	s.used += n
-	return true, nil
-}
-
-// askFree renews the credit of bytes that may be written, if it is used up.
-func (s *Spool) askFree(n int64) error {
-	s.mu.Lock()
-	enough := s.credit > n
-	s.mu.Unlock()
-	if enough {
-		return nil
-	}
-	free, err := s.fs.Free(s.dir)
-	if err != nil {
-		return cardError("asking for free space", err)
-	}
-	s.mu.Lock()
-	s.credit = min(max(0, free-s.cfg.MinFree), creditStep+n)
-	s.mu.Unlock()
-	return nil
-}
-
-// evict removes the oldest uploaded object; ErrFull if there is none. It takes
-// no lock of the card: nobody else touches uploaded files.
-func (s *Spool) evict() error {
-	s.mu.Lock()
-	if len(s.x.uploaded) == 0 {
-		s.mu.Unlock()
-		return fmt.Errorf("%w: nothing left that is already in the store", ErrFull)
-	}
-	it, gen := s.x.uploaded[0], s.gen
-	s.x.drop(it)
-	s.mu.Unlock()
-
-	up, down := s.uploadedDir(it), s.pendingDir(it)
-	var paths []string
-	for _, name := range it.files() {
-		// A failed Release may have left some of them behind.
-		paths = append(paths, filepath.Join(up, name), filepath.Join(down, name))
-	}
-	err := s.removeAll(paths...)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.gen != gen { // wiped meanwhile
-		return nil
-	}
-	if err != nil {
-		s.x.add(it)
-		return cardError("evicting "+it.name, err)
-	}
-	s.used -= it.bytes()
-	s.credit = 0
-	s.st.Evicted++
-	s.emptied[up] = true
-	return nil
-}
-
-// removeAll removes files that may be there; the first failure ends it.
-func (s *Spool) removeAll(paths ...string) error {
-	for _, p := range paths {
-		if err := s.fs.Remove(p); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-	}
-	return nil
 }
 
 // Pending tells whether an object of that name still waits for its release.
 func (s *Spool) Pending(name string) bool {
+	return !s.wasReleased(name) && s.find(name, treeUploaded)
+}
+
+// Has tells whether an object of that name is on the card: committed, uploaded
+// or not, and not given up.
+func (s *Spool) Has(name string) bool {
+	return s.find(name, treeDropped)
+}
+
+// find looks in the first trees; what moves meanwhile is not missed, because it
+// moves from them to the later ones.
+func (s *Spool) find(name string, upTo int) bool {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	it := s.x.byName[name]
-	return it != nil && !it.uploaded
+	known, absent := s.x.byName[name] != nil, s.absent != nil
+	s.mu.Unlock()
+	if known || absent || checkClip(name) != nil && checkSingle(name) != nil {
+		return known && !absent
+	}
+	for t := range upTo {
+		if s.has(t, name) {
+			return true
+		}
+	}
+	return false
 }
 
 // Open opens a file of a clip, or a single object, for reading, wherever it lies.
 // fs.ErrNotExist if there is none.
-func (s *Spool) Open(name string) (io.ReadSeekCloser, error) {
-	s.mu.Lock()
-	it := s.x.byName[name]
-	if it == nil {
-		it = s.x.byName[stemOf(name)]
+func (s *Spool) Open(file string) (io.ReadSeekCloser, error) {
+	if err := s.held(); err != nil {
+		return nil, err
 	}
-	s.mu.Unlock()
-	if it == nil || !slices.Contains(it.files(), name) {
-		return nil, fmt.Errorf("%.64q on the card: %w", name, fs.ErrNotExist)
+	if _, kind := sortName(file); kind != kindFile && kind != kindManifest {
+		return nil, fmt.Errorf("%.64q on the card: %w", file, fs.ErrNotExist)
 	}
-	f, err := s.fs.Open(filepath.Join(s.pendingDir(it), name))
-	if errors.Is(err, fs.ErrNotExist) {
-		f, err = s.fs.Open(filepath.Join(s.uploadedDir(it), name))
-	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		err = s.note(cardError("opening "+name, err))
-	}
-	return f, err
-}
-
-// Has tells whether an object of that name is on the card, committed.
-func (s *Spool) Has(name string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.x.byName[name] != nil
-}
-
-// Dropped lists clips that were given up before the store had them, oldest
-// first, at most 1000 at once; they are listed again until Forget.
-func (s *Spool) Dropped() ([]Dropped, error) { return nil, nil }
-
-// Forget says that a gap record that tells of these dropped clips is on the card.
-func (s *Spool) Forget(names ...string) error { return nil }
-
-// Retain removes what is older than MaxAge; call it now and then.
-func (s *Spool) Retain() error { return nil }
-
-// List returns objects, newest first; the last name is the next page's Before.
-func (s *Spool) List(q Query) ([]Entry, error) {
-	before, limit := q.Before, q.Limit
-	if limit <= 0 {
-		limit = 1000
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var list []*item
-	for _, it := range s.x.byName {
-		start, _ := startOf(it.name)
-		if (before == "" || it.name < before) && (q.From.IsZero() || !start.Before(q.From)) && (q.To.IsZero() || start.Before(q.To)) {
-			list = append(list, it)
+	for t := range treeDropped {
+		f, err := s.fs.Open(filepath.Join(s.hourPath(t, file), file))
+		if !errors.Is(err, fs.ErrNotExist) {
+			if err != nil {
+				err = s.note(cardError("opening "+file, err))
+			}
+			return f, err
 		}
 	}
-	slices.SortFunc(list, func(a, b *item) int { return strings.Compare(b.name, a.name) })
-	var out []Entry
-	for _, it := range list[:max(0, min(limit, len(list)))] {
-		out = append(out, Entry{Name: it.name, Size: it.bytes(), Uploaded: it.uploaded})
-	}
-	return out, nil
+	return nil, fmt.Errorf("%s on the card: %w", file, fs.ErrNotExist)
 }
 
 // Stats returns the state of the card; it never waits for the card.
@@ -307,9 +149,9 @@ func (s *Spool) Stats() Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st := s.st
-	st.Pending, st.PendingBytes = s.x.pendingCount(), s.x.waiting
+	st.Pending, st.PendingBytes = s.x.waiting()
 	st.Oldest = s.x.oldest()
-	st.Uploaded = len(s.x.uploaded)
+	st.Uploaded = s.x.trees[treeUploaded].n
 	st.UsedBytes = s.used
 	return st
 }
@@ -326,34 +168,14 @@ func (s *Spool) Wipe() error {
 	s.forgetAll(errWiped)
 	s.wakeLocked()
 	s.mu.Unlock()
-	err := errors.Join(s.removeTree(filepath.Join(s.dir, dirOpen)), s.removeTree(filepath.Join(s.dir, dirPending)), s.removeTree(filepath.Join(s.dir, dirUploaded)))
+	var err error
+	for _, dir := range []string{dirOpen, dirPending, dirUploaded, dirDropped, dirIndex} {
+		err = errors.Join(err, s.removeTree(filepath.Join(s.dir, dir)))
+	}
 	err = errors.Join(err, s.fs.SyncDir(s.dir), s.makeLayout())
 	if err != nil {
 		return s.note(cardError("wiping the card", err))
 	}
 	s.log.Info("card wiped")
 	return nil
-}
-
-// removeTree removes a folder and what is in it.
-func (s *Spool) removeTree(dir string) error {
-	entries, err := s.fs.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	for _, e := range entries {
-		path := filepath.Join(dir, e.Name())
-		if e.IsDir() {
-			err = errors.Join(err, s.removeTree(path))
-		} else {
-			err = errors.Join(err, s.removeAll(path))
-		}
-	}
-	return errors.Join(err, s.removeAll(dir))
-}
-
-// logRecovery tells once what was found.
-func (s *Spool) logRecovery() {
-	s.log.Info("card ready", zap.Int("pending", s.x.pendingCount()), zap.Int("uploaded", len(s.x.uploaded)),
-		zap.Int64("bytes", s.used), zap.Int("removed", s.st.Removed), zap.Int("finished", s.st.Finished))
 }

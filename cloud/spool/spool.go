@@ -144,7 +144,8 @@ type Stats struct {
 	UsedBytes    int64     // of all files, open ones included
 	Removed      int       // files that recovery removed at start
 	Finished     int       // half-done commits and releases that recovery finished
-	Evicted      uint64    // uploaded objects removed to make room
+	Evicted      uint64    // uploaded objects removed to make room, or for their age
+	Dropped      uint64    // objects removed that the store did not have
 	Err          error     // the last failure of the card, nil after a success
 }
 

@@ -26,22 +26,25 @@ type Spool struct {
 	// taken while mu is held. A slow card makes its holders wait, not mu's.
 	card sync.Mutex
 
-	mu      sync.Mutex  // guards the rest; no card access under it
-	lock    io.Closer   // nil: the card is not held
-	folder  fs.FileInfo // of the card's folder that is held
-	absent  error       // why the card is not held
-	x       index
-	open    map[string]*item       // what is being written
-	left    map[string]*Unfinished // of these, what a cut left open
-	ended   error                  // why Files of an older gen cannot go on
-	used    int64
-	credit  int64           // bytes that may be written before free space is asked for again
-	made    map[string]bool // hour folders known to exist
-	emptied map[string]bool // hour folders that may be empty
-	newest  string          // the latest hour in which something began
-	gen     uint64          // counts wipes, and cards let go
-	st      Stats
-	changed chan struct{} // closed and replaced when Next should look again
+	mu       sync.Mutex  // guards the rest; no card access under it
+	lock     io.Closer   // nil: the card is not held
+	folder   fs.FileInfo // of the card's folder that is held
+	absent   error       // why the card is not held
+	x        index
+	open     map[string]*item       // what is being written
+	left     map[string]*Unfinished // of these, what a cut left open
+	ended    error                  // why Files of an older gen cannot go on
+	used     int64
+	credit   int64           // bytes that may be written before free space is asked for again
+	free     int64           // as it was last read
+	made     map[string]bool // hour folders known to exist
+	emptied  map[string]bool // hour folders that may be empty
+	newest   string          // the latest hour in which something began
+	indexed  string          // newest, when the index was last written
+	released map[uint64]bool // names' sums: in the store, but not moved, because the card failed
+	gen      uint64          // counts wipes, and cards let go
+	st       Stats
+	changed  chan struct{} // closed and replaced when Next should look again
 }
 
 // creditStep is how many bytes are written between two looks at the free space.
@@ -77,12 +80,16 @@ func (s *Spool) Create(name string) (*File, error) {
 func (s *Spool) begin(it *item, gen *uint64) error {
 	s.mu.Lock()
 	*gen = s.gen
-	taken := s.open[it.name] != nil || s.x.byName[it.name] != nil
+	taken := s.open[it.name] != nil
 	if !taken {
 		s.open[it.name] = it
 		s.newest = max(s.newest, hourOf(it.name))
 	}
 	s.mu.Unlock()
+	if !taken && s.Has(it.name) {
+		s.abandon(it, *gen)
+		taken = true
+	}
 	if taken {
 		return fmt.Errorf("%w: %s is there already", ErrName, it.name)
 	}
@@ -111,7 +118,10 @@ func (s *Spool) enter(it *item, gen uint64) (Object, error) {
 		return Object{}, s.ended
 	}
 	delete(s.open, it.name)
-	s.x.add(it)
+	s.used -= it.bytes()
+	it.notes = 0
+	s.count(int(it.home), 1, it.name, it.files(), it.bytes())
+	s.x.enter(it)
 	s.st.Err = nil
 	s.wakeLocked()
 	return it.object(), nil
@@ -177,7 +187,7 @@ func (s *Spool) Next(ctx context.Context) (Object, error) {
 			s.giveBack(it, unreadableWait)
 			return Object{}, s.note(cardError("reading "+it.name, err))
 		}
-		s.forget(it)
+		s.vanished(it)
 		s.log.Error("an object vanished from the card", zap.String("object", it.name), zap.Error(err))
 	}
 }
@@ -189,7 +199,14 @@ const unreadableWait = 10 * time.Minute
 func (s *Spool) borrow(ctx context.Context) (*item, error) {
 	for {
 		s.mu.Lock()
-		it, wait := s.x.offer(time.Now())
+		it, fill, wait := s.x.offer(time.Now())
+		if fill {
+			s.mu.Unlock()
+			if err := s.fill(it.lane); err != nil {
+				return nil, s.note(cardError("reading what waits", err))
+			}
+			continue
+		}
 		if it != nil {
 			it.lent = true
 			s.mu.Unlock()
@@ -267,14 +284,85 @@ func (s *Spool) giveBack(it *item, after time.Duration) {
 	s.wakeLocked()
 }
 
-// forget drops an item whose files are not there any more.
-func (s *Spool) forget(it *item) {
+// vanished drops an item whose files are not there any more.
+func (s *Spool) vanished(it *item) {
+	s.card.Lock()
+	defer s.card.Unlock()
+	s.mu.Lock()
+	s.x.drop(it)
+	s.mu.Unlock()
+	s.recount(int(it.home), hourOf(it.name))
+}
+
+// fill reads the next objects of a lane from the card into memory, in the order
+// of their names.
+func (s *Spool) fill(l Lane) error {
+	s.card.Lock()
+	defer s.card.Unlock()
+	if err := s.held(); err != nil {
+		return err
+	}
+	t, room := int(min(l, Routine)), s.windowRoom(l)
+	for from := ""; ; {
+		h, ok := s.nextHour(choice{t, anything, anyHour}, from)
+		if !ok {
+			break
+		}
+		from = h.name + "\x00"
+		entries, err := s.readHour(t, h.name, nil)
+		if err != nil {
+			return err
+		}
+		for _, e := range entries {
+			if room == 0 {
+				return nil
+			}
+			added, err := s.fillOne(l, t, e)
+			if err != nil {
+				return err
+			}
+			if added {
+				room--
+			}
+		}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.x.byName[it.name] == it {
-		s.x.drop(it)
-		s.used -= it.bytes()
+	s.x.lanes[l].more = false
+	return nil
+}
+
+// fillOne takes an object into memory, unless it is there already.
+func (s *Spool) fillOne(l Lane, t int, e entry) (added bool, err error) {
+	s.mu.Lock()
+	skip := e.file == nil || s.x.byName[e.name] != nil || s.released[nameSum(e.name)]
+	s.mu.Unlock()
+	if skip {
+		return false, nil
 	}
+	it, err := e.item(t)
+	if err != nil {
+		return false, err
+	}
+	it.lane = l
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.x.push(it)
+	return true, nil
+}
+
+// windowRoom is how many objects may be read into a lane: those that are lent or
+// set aside hold up no others.
+func (s *Spool) windowRoom(l Lane) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	room := window
+	for _, it := range s.x.lanes[l].items {
+		if !it.lent && it.ready.IsZero() {
+			room--
+		}
+	}
+	return max(0, room)
 }
 
 // live is nil while a File that was begun at gen may go on.
@@ -285,15 +373,6 @@ func (s *Spool) live(gen uint64) error {
 		return s.ended
 	}
 	return nil
-}
-
-// rename never takes another file's name: rename(2) would remove that file.
-// The caller holds card.
-func (s *Spool) rename(from, to string) error {
-	if _, err := s.fs.Stat(to); !errors.Is(err, fs.ErrNotExist) {
-		return errors.Join(err, &fs.PathError{Op: "rename", Path: to, Err: fs.ErrExist})
-	}
-	return s.fs.Rename(from, to)
 }
 
 func (s *Spool) wakeLocked() {

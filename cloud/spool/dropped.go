@@ -1,0 +1,171 @@
+package spool
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path/filepath"
+	"time"
+
+	"iid2secure.nl/camagent/cloud"
+)
+
+// maxManifest bounds what is read of a file that should be a manifest.
+const maxManifest = 1 << 20
+
+// drop removes a clip that waits, and keeps its manifest. The clip goes first:
+// that makes room for the copy on a card that is full. The manifest is copied
+// and not renamed: a FAT may lose a name that is moved. The caller holds card.
+func (s *Spool) drop(t int, it *item) error {
+	from := filepath.Join(s.hourPath(t, it.name), it.name)
+	manifest, err := s.readAll(from+extManifest, maxManifest)
+	if err != nil {
+		return err
+	}
+	if err := s.removeAll(from + extClip); err != nil {
+		return err
+	}
+	dir := s.hourPath(treeDropped, it.name)
+	to := filepath.Join(dir, it.name+extManifest)
+	if err := errors.Join(s.makeDir(dir), s.removeAll(to)); err != nil {
+		return err
+	}
+	if err := s.writeNew(to, manifest); err != nil {
+		return err
+	}
+	if err := s.fs.SyncDir(dir); err != nil {
+		return err
+	}
+	err = s.removeAll(from + extManifest)
+	if err == nil {
+		err = s.fs.SyncDir(filepath.Dir(from))
+	}
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.count(treeDropped, 1, it.name, []string{it.name + extManifest}, int64(len(manifest)))
+	return nil
+}
+
+func (s *Spool) readAll(path string, limit int64) ([]byte, error) {
+	f, err := s.fs.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	data, err := io.ReadAll(io.LimitReader(f, limit))
+	return data, errors.Join(err, f.Close())
+}
+
+// Dropped lists clips that were given up before the store had them, oldest
+// first, at most 1000 at once; they are listed again until Forget. R2: the owner
+// is told of them by a signed gap.
+func (s *Spool) Dropped() ([]Dropped, error) {
+	if err := s.held(); err != nil {
+		return nil, err
+	}
+	s.card.Lock()
+	defer s.card.Unlock()
+	s.mu.Lock()
+	hours := append([]hour(nil), s.x.trees[treeDropped].hours...)
+	s.mu.Unlock()
+	var out []Dropped
+	for _, h := range hours {
+		entries, err := s.readHour(treeDropped, h.name, nil)
+		if err != nil {
+			return nil, s.note(cardError("reading what was dropped", err))
+		}
+		for _, e := range entries {
+			manifest, err := s.readAll(filepath.Join(s.hourPath(treeDropped, e.name), e.name+extManifest), maxManifest)
+			if errors.Is(err, fs.ErrNotExist) {
+				continue
+			}
+			if err != nil {
+				return nil, s.note(cardError("reading what was dropped", err))
+			}
+			if out = append(out, Dropped{e.name, manifest}); len(out) == 1000 {
+				return out, nil
+			}
+		}
+	}
+	return out, nil
+}
+
+// Forget says that a gap record that tells of these dropped clips is on the card.
+func (s *Spool) Forget(names ...string) error {
+	if err := s.held(); err != nil {
+		return err
+	}
+	s.card.Lock()
+	defer s.card.Unlock()
+	dirs := map[string]bool{}
+	for _, name := range names {
+		if err := checkClip(name); err != nil {
+			return err
+		}
+		dir := s.hourPath(treeDropped, name)
+		path := filepath.Join(dir, name+extManifest)
+		info, err := s.fs.Stat(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err == nil {
+			err = s.fs.Remove(path)
+		}
+		if err != nil {
+			return s.note(cardError("forgetting "+name, err))
+		}
+		dirs[dir] = true
+		s.mu.Lock()
+		s.count(treeDropped, -1, name, []string{name + extManifest}, info.Size())
+		s.mu.Unlock()
+	}
+	for dir := range dirs {
+		if err := s.fs.SyncDir(dir); err != nil {
+			return s.note(cardError("forgetting", err))
+		}
+	}
+	return nil
+}
+
+// Retain removes what is older than MaxAge, uploaded or not, but for gap records
+// that wait; call it now and then, and after a change of the clock.
+func (s *Spool) Retain() error {
+	if err := s.held(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.credit = 0 // others write to the card, too
+	s.mu.Unlock()
+	now := s.cfg.Now()
+	if s.cfg.MaxAge <= 0 || now.IsZero() {
+		return nil
+	}
+	last := cloud.ClipTime(now.Add(-s.cfg.MaxAge).UTC())
+	for t := range treeDropped {
+		for {
+			more, err := s.retire(t, last)
+			if err != nil {
+				return s.note(fmt.Errorf("removing what is older than %s: %w", s.cfg.MaxAge.Round(time.Hour), err))
+			}
+			if !more {
+				break
+			}
+		}
+	}
+	return nil
+}
+
+// retire removes the oldest object of a tree if it began before last.
+func (s *Spool) retire(t int, last string) (bool, error) {
+	s.card.Lock()
+	defer s.card.Unlock()
+	old := func(name string) bool { return name < last && (t == treeUploaded || !isGap(name)) }
+	e, err := s.spare(choice{t, old, func(h hour) bool { return h.name <= hourOf(last) }})
+	if err != nil || e.name == "" {
+		return false, cardError("looking for it", err)
+	}
+	return true, cardError("removing "+e.name, s.remove(t, e))
+}
