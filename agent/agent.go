@@ -149,7 +149,8 @@ func (a *Agent) openState() (err error) {
 	if a.binding, err = bind.Open(a.cfg.StateDir, a.id); err != nil {
 		return err
 	}
-	a.chains, err = openChains(a.cfg.StateDir)
+	_, bindID, _ := a.binding.Binding()
+	a.chains, err = openChains(a.cfg.StateDir, bindID)
 	return err
 }
 

@@ -233,46 +233,11 @@ func TestM5_SettingsReachTheEncoderSurviveARestartAndEndWithTheBinding(t *testin
 func TestDamagedStateIsAClearError(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	for _, name := range []string{"settings.json", "chains.json"} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte("{"), 0o600); err != nil {
-			t.Fatal(err)
-		}
+	if err := os.WriteFile(filepath.Join(dir, "settings.json"), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
 	}
 	if _, err := openSettings(dir, "b", command.Settings{}); err == nil || !bytes.Contains([]byte(err.Error()), []byte("settings.json")) {
 		t.Errorf("settings: %v", err)
-	}
-	if _, err := openChains(dir); err == nil || !bytes.Contains([]byte(err.Error()), []byte("chains.json")) {
-		t.Errorf("chains: %v", err)
-	}
-}
-
-func TestM3_ChainNeverUsesASequenceTwiceAndEndsWithTheBinding(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	c, err := openChains(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i := uint64(1); i <= 3; i++ {
-		seq, _ := c.next("b1", "main")
-		if seq != i {
-			t.Fatalf("sequence %d, want %d", seq, i)
-		}
-		if err := c.advance("b1", "main", command.ChainHead{Sequence: seq, Hash: "h"}); err != nil {
-			t.Fatal(err)
-		}
-		if c, err = openChains(dir); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if seq, prev := c.next("b1", "main"); seq != 4 || prev != "h" {
-		t.Errorf("after restarts: %d %q", seq, prev)
-	}
-	if seq, prev := c.next("b1", "sub"); seq != 1 || prev != "" {
-		t.Errorf("another stream: %d %q", seq, prev)
-	}
-	if seq, prev := c.next("b2", "main"); seq != 1 || prev != "" {
-		t.Errorf("another binding: %d %q", seq, prev)
 	}
 }
 

@@ -19,6 +19,7 @@ func (a *Agent) follow(ctx context.Context) error {
 		changed := a.binding.Changed()
 		_, bindID, bound := a.binding.Binding()
 		a.camera.settings.rebind(bindID)
+		a.clips.rebind()
 		if !bound {
 			a.camera.forget()
 		}

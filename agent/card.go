@@ -7,6 +7,7 @@ import (
 	"os"
 	"time"
 
+	"iid2secure.nl/camagent/agent/command"
 	"iid2secure.nl/camagent/cloud"
 	"iid2secure.nl/camagent/cloud/spool"
 )
@@ -15,26 +16,38 @@ import (
 // nothing: live goes on, the owner is told, and it is tried again. R7.
 func (a *Agent) openCard() error {
 	dir := a.cfg.Card.Dir
-	a.card = spool.New(dir, spool.Config{MaxBytes: int64(a.cfg.Card.LimitMB) << 20, RequireMount: a.cfg.Card.RequireMount, Log: a.log.Named("card")})
-	a.clips = &clipStore{id: a.id, binding: a.binding, card: a.card, chains: a.chains, health: a.health,
-		boot: cloud.Token(8), lane: spool.Routine}
+	c := a.cfg.Card
+	a.card = spool.New(dir, spool.Config{MaxBytes: int64(c.LimitMB) << 20, MinFree: int64(c.MinFreeMB) << 20,
+		MaxAge: time.Duration(c.MaxDays) * 24 * time.Hour, Now: a.clock.Now, RequireMount: c.RequireMount, Log: a.log.Named("card")})
+	gaps := openGaps(a.cfg.StateDir, a.clock.Boot(), a.clock.At, func(err error) { a.health.report("records", err) })
+	a.clips = &clipStore{id: a.id, binding: a.binding, card: a.card, chains: a.chains, gaps: gaps, clock: a.clock, health: a.health}
+	a.clips.rebind()
 	os.MkdirAll(dir, 0o700) // what hinders it, Attach tells
 	err := a.card.Attach()
 	if errors.Is(err, spool.ErrBusy) {
 		return err
 	}
 	a.health.report("card", err)
+	if err == nil {
+		a.health.report("records", a.clips.recover(true))
+	}
 	return nil
 }
 
-// cardEvery is how often the card is looked at.
-const cardEvery = 3 * time.Second
+// cardEvery is how often the card is looked at, retainEvery how often what is too
+// old is removed from it.
+const (
+	cardEvery   = 3 * time.Second
+	retainEvery = time.Minute
+)
 
-// watchCard takes hold of a card that came late or came back, and keeps the
-// conditions of card and storage as they are.
+// watchCard takes hold of a card that came late or came back, finishes what a cut
+// has left on it, tells what is missing, and keeps the conditions of card and
+// storage as they are.
 func (a *Agent) watchCard(ctx context.Context) error {
 	t := time.NewTicker(cardEvery)
 	defer t.Stop()
+	retained := time.Now()
 	for held := a.card.Stats().Err == nil; ; {
 		select {
 		case <-t.C:
@@ -42,9 +55,27 @@ func (a *Agent) watchCard(ctx context.Context) error {
 			return ctx.Err()
 		}
 		err := a.lookAtCard(held)
+		a.noteOff()
+		if err == nil {
+			a.health.report("records", a.clips.tend(!held))
+		}
+		if err == nil && time.Since(retained) >= retainEvery {
+			retained = time.Now()
+			err = a.card.Retain()
+		}
 		held = err == nil
 		a.health.report("card", err)
 		a.uploadStats()
+	}
+}
+
+// noteOff keeps account of when the owner wants nothing to be recorded.
+func (a *Agent) noteOff() {
+	off := a.Bound() && a.camera.settings.get().Recording == command.RecordOff
+	if stream := a.cfg.Record.Stream; off {
+		a.clips.gaps.begin(stream, cloud.GapOff, time.Now())
+	} else {
+		a.clips.gaps.end(stream, cloud.GapOff, time.Now())
 	}
 }
 

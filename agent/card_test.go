@@ -11,12 +11,10 @@ import (
 	"go.uber.org/zap"
 
 	"iid2secure.nl/camagent/cloud"
-	"iid2secure.nl/camagent/cloud/seal"
 	"iid2secure.nl/camagent/cloud/spool"
 	"iid2secure.nl/camagent/config"
 	"iid2secure.nl/camagent/hal"
 	"iid2secure.nl/camagent/hal/sim"
-	"iid2secure.nl/camagent/media/clip"
 )
 
 func testConfig(t *testing.T) config.Config {
@@ -90,36 +88,17 @@ func TestR7_CardThatMustBeMounted(t *testing.T) {
 	require.ErrorContains(t, a.lookAtCard(false), "nothing is mounted there")
 }
 
-// smallCard is a clip being written to a card of limit bytes.
-func smallCard(t *testing.T, limit int64) (*clipStore, *clipSink) {
-	t.Helper()
-	dir := t.TempDir()
-	card, err := spool.Open(filepath.Join(dir, "card"), spool.Config{MaxBytes: limit})
-	require.NoError(t, err)
-	t.Cleanup(func() { card.Close() })
-	heads, err := openChains(dir)
-	require.NoError(t, err)
-	s := &clipStore{card: card, chains: heads, health: newHealth(zap.NewNop())}
-	_, recipient, err := seal.NewIdentity()
-	require.NoError(t, err)
-	to, err := seal.ParseRecipients([]string{recipient})
-	require.NoError(t, err)
-	k := &clipSink{store: s, start: clip.Start{Stream: "main"}, name: cloud.ClipName(time.Now()), to: to}
-	k.file, err = card.Create(k.name)
-	require.NoError(t, err)
-	k.sealed, err = seal.NewWriter(k.file, to)
-	require.NoError(t, err)
-	return s, k
-}
-
 func TestR7_CardThatIsFullIsACondition(t *testing.T) {
 	t.Parallel()
-	s, k := smallCard(t, 100_000)
+	b := newStoreBench(t)
+	b.limit = 100_000
+	b.start()
+	k := b.create()
 	_, err := k.Write(make([]byte, 300_000))
 	require.ErrorIs(t, err, spool.ErrFull)
 	k.Abort()
-	require.Equal(t, []string{"card"}, codes(s.health))
-	require.Contains(t, s.health.conditions()[0].Message, "full")
+	require.Equal(t, []string{"card"}, codes(b.store.health))
+	require.Contains(t, b.store.health.conditions()[0].Message, "full")
 }
 
 func codes(h *health) (out []string) {
@@ -131,9 +110,10 @@ func codes(h *health) (out []string) {
 
 func TestStateThatCannotBeWrittenIsACondition(t *testing.T) {
 	t.Parallel()
-	s, _ := smallCard(t, 1<<20)
-	require.Error(t, s.failed(os.ErrPermission))
-	require.Equal(t, []string{"recording"}, codes(s.health), "not the card's fault")
+	b := newStoreBench(t)
+	b.start()
+	require.Error(t, b.store.failed(os.ErrPermission))
+	require.Equal(t, []string{"recording"}, codes(b.store.health), "not the card's fault")
 }
 
 func TestStreamThatTheBoardLacksCannotBeRecorded(t *testing.T) {

@@ -5,13 +5,15 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
+	"slices"
 	"sync/atomic"
 	"time"
 
-	"iid2secure.nl/camagent/agent/command"
 	"iid2secure.nl/camagent/cloud"
 	"iid2secure.nl/camagent/cloud/bind"
+	"iid2secure.nl/camagent/cloud/clock"
 	"iid2secure.nl/camagent/cloud/identity"
 	"iid2secure.nl/camagent/cloud/seal"
 	"iid2secure.nl/camagent/cloud/spool"
@@ -26,22 +28,46 @@ type clipStore struct {
 	binding *bind.Store
 	card    *spool.Spool
 	chains  *chains
+	gaps    *gaps
+	clock   *clock.Clock
 	health  *health
-	boot    string
-	lane    spool.Lane
 
 	open, closed atomic.Uint64
 }
 
-var errUnbound = errors.New("nobody owns the camera: nothing is recorded")
+var (
+	errUnbound = errors.New("nobody owns the camera: nothing is recorded")
+	errRebound = errors.New("the camera has another binding than when the clip began")
+)
+
+// wireTime is how statements write a time.
+const wireTime = "2006-01-02T15:04:05.000Z"
+
+func timeText(t time.Time) string { return t.UTC().Format(wireTime) }
+
+// statement is what everything that is signed now begins with, and to whom it is sealed.
+func (s *clipStore) statement() (cloud.Statement, []string, error) {
+	epoch, bindID, bound := s.binding.Binding()
+	if !bound {
+		return cloud.Statement{}, nil, errUnbound
+	}
+	return cloud.Statement{V: 1, Serial: s.id.Serial, Epoch: epoch, BindID: bindID}, s.binding.Recipients(cloud.Clips), nil
+}
 
 // Missed tells of pictures that were not recorded; clip.Store.
-func (s *clipStore) Missed(clip.Miss) {}
+func (s *clipStore) Missed(m clip.Miss) {
+	if !errors.Is(m.Err, errUnbound) {
+		s.gaps.missed(m)
+	}
+}
 
 // Create begins a clip; clip.Store.
 func (s *clipStore) Create(_ context.Context, start clip.Start) (clip.Sink, error) {
 	sink, err := s.create(start)
 	if s.failed(err) != nil {
+		if !errors.Is(err, errUnbound) {
+			s.gaps.begin(start.Stream, cloud.GapCard, start.Time)
+		}
 		return nil, err
 	}
 	s.open.Add(1)
@@ -62,50 +88,100 @@ func (s *clipStore) failed(err error) error {
 }
 
 func (s *clipStore) create(start clip.Start) (*clipSink, error) {
-	epoch, bindID, bound := s.binding.Binding()
-	if !bound {
-		return nil, errUnbound
-	}
-	to, err := seal.ParseRecipients(s.binding.Recipients(cloud.Clips))
+	head, texts, err := s.statement()
 	if err != nil {
 		return nil, err
 	}
-	began := wallClock(start.Time)
-	k := &clipSink{store: s, start: start, began: began, name: cloud.ClipName(began), to: to,
-		head: cloud.Statement{V: 1, Serial: s.id.Serial, Epoch: epoch, BindID: bindID}}
+	to, err := seal.ParseRecipients(texts)
+	if err != nil {
+		return nil, err
+	}
+	began := s.clock.At(start.Time)
+	k := &clipSink{store: s, name: cloud.ClipName(began), to: to, members: texts, began: began,
+		head: clipHead{Statement: head, Stream: start.Stream, Details: cloud.ClipDetails{
+			Boot: s.clock.Boot(), Started: timeText(began), FirstFrame: start.FirstFrame,
+			UptimeMS: s.clock.Uptime(start.Time).Milliseconds(), Clock: s.clock.Trust(),
+		}}}
 	if k.file, err = s.card.Create(k.name); err != nil {
 		return nil, err
 	}
-	if k.sealed, err = seal.NewWriter(k.file, to); err != nil {
+	if err := k.begin(); err != nil {
 		return nil, errors.Join(err, k.file.Abort())
 	}
 	return k, nil
 }
 
-// wallClock maps a frame's monotonic time to the wall-clock as it is set now.
-func wallClock(t time.Time) time.Time {
-	now := time.Now()
-	return now.Round(0).Add(t.Sub(now)).UTC()
-}
-
 // clipSink is one clip being written; clip.Sink.
 type clipSink struct {
-	store  *clipStore
-	start  clip.Start
-	began  time.Time
-	name   string
-	to     seal.Recipients
-	head   cloud.Statement
-	file   *spool.File
-	sealed io.WriteCloser
+	store   *clipStore
+	name    string
+	began   time.Time
+	head    clipHead
+	to      seal.Recipients
+	members []string // their recipients
+	file    *spool.File
+	sealed  io.WriteCloser
+	plain   int64 // bytes written, in the clear
+}
+
+// clipHead is the first line of a clip's journal: what its manifest will say, as
+// far as it is known when it begins.
+type clipHead struct {
+	cloud.Statement
+	Stream  string            `json:"stream"`
+	Details cloud.ClipDetails `json:"details"`
+}
+
+// clipNote is every later line: what the file holds up to the fragment's end.
+type clipNote struct {
+	Frames  int    `json:"frames"`
+	Last    uint64 `json:"last"`
+	MS      int64  `json:"ms"`
+	Plain   int64  `json:"plain"` // bytes, in the clear
+	Size    int64  `json:"size"`  // of the file
+	Trigger string `json:"trigger,omitempty"`
+	Event   string `json:"event,omitempty"`
+	Urgent  bool   `json:"urgent,omitempty"`
+}
+
+func (k *clipSink) begin() error {
+	if err := k.note(k.head); err != nil {
+		return err
+	}
+	var err error
+	k.sealed, err = seal.NewWriter(k.file, k.to)
+	return err
+}
+
+func (k *clipSink) note(v any) error {
+	line, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return k.file.Note(line)
 }
 
 func (k *clipSink) Write(p []byte) (int, error) {
 	n, err := k.sealed.Write(p)
+	k.plain += int64(n)
 	return n, k.store.failed(err)
 }
 
-func (k *clipSink) Sync(clip.Info) error { return k.store.failed(k.file.Sync()) }
+func (k *clipSink) Sync(info clip.Info) error {
+	err := k.note(clipNote{Frames: info.Frames, Last: info.LastFrame, MS: info.Duration.Milliseconds(), Plain: k.plain,
+		Size: k.file.Size(), Trigger: info.Trigger, Event: info.Event, Urgent: info.Urgent})
+	if err == nil {
+		err = k.file.Sync()
+	}
+	return k.store.failed(err)
+}
+
+// Stale tells that the clip should end with this GOP: it is sealed to somebody
+// who may not open clips any more.
+func (k *clipSink) Stale() bool {
+	now := k.store.binding.Recipients(cloud.Clips)
+	return slices.ContainsFunc(k.members, func(m string) bool { return !slices.Contains(now, m) })
+}
 
 func (k *clipSink) Abort() {
 	k.store.open.Add(^uint64(0))
@@ -115,51 +191,73 @@ func (k *clipSink) Abort() {
 // Close seals the end, signs the manifest and commits both to the card.
 func (k *clipSink) Close(info clip.Info) error {
 	defer k.store.open.Add(^uint64(0))
-	if err := k.commit(info); err != nil {
-		return k.store.failed(err)
+	if err := k.store.failed(k.close(info)); err != nil {
+		return err
 	}
 	k.store.closed.Add(1)
+	k.store.gaps.recorded(k.head.Stream, k.began)
 	k.store.health.clear("card")
 	k.store.health.clear("recording")
 	return nil
 }
 
-func (k *clipSink) commit(info clip.Info) error {
+func (k *clipSink) close(info clip.Info) error {
 	if err := k.sealed.Close(); err != nil {
 		return errors.Join(err, k.file.Abort())
 	}
-	token, head, err := k.manifest(info)
-	if err == nil {
-		err = k.store.chains.advance(k.head.BindID, k.start.Stream, head)
+	d := &k.head.Details
+	d.DurationMS, d.Frames, d.LastFrame = info.Duration.Milliseconds(), info.Frames, info.LastFrame
+	d.Trigger, d.Event, d.Cut = info.Trigger, info.Event, false
+	return k.store.commit(k.file, k.name, k.head, lane(info.Urgent), k.to)
+}
+
+func lane(urgent bool) spool.Lane {
+	if urgent {
+		return spool.Alarm
 	}
+	return spool.Routine
+}
+
+// commit signs the manifest of a file that is complete, and puts both on the
+// card. After an error the file is given up.
+func (s *clipStore) commit(file *spool.File, name string, head clipHead, lane spool.Lane, to seal.Recipients) error {
+	token, n, err := s.manifest(file, name, head, to)
 	if err != nil {
-		return errors.Join(err, k.file.Abort())
+		return errors.Join(err, file.Abort())
 	}
-	_, err = k.file.Commit(k.store.lane, []byte(token))
+	_, err = file.Commit(lane, []byte(token))
+	s.chains.done(n, err)
 	return err
 }
 
-func (k *clipSink) manifest(info clip.Info) (token string, head command.ChainHead, err error) {
-	details, err := json.Marshal(cloud.ClipDetails{
-		Boot: k.store.boot, Started: k.began.Format("2006-01-02T15:04:05.000Z"),
-		DurationMS: info.Duration.Milliseconds(), Frames: info.Frames, FirstFrame: info.FirstFrame,
-		Trigger: info.Trigger, Event: info.Event, Cut: info.Cut, Clock: cloud.Clock{Synced: clockSynced(k.began)},
-	})
-	if err != nil {
-		return "", head, err
+func (s *clipStore) manifest(file *spool.File, name string, head clipHead, to seal.Recipients) (string, number, error) {
+	if _, bindID, _ := s.binding.Binding(); bindID != head.BindID {
+		return "", number{}, errRebound
 	}
-	sealedDetails, err := seal.Bytes(details, k.to)
+	details, err := sealDetails(head.Details, to)
 	if err != nil {
-		return "", head, err
+		return "", number{}, err
 	}
-	sum := k.file.SHA256()
-	sequence, prev := k.store.chains.next(k.head.BindID, k.start.Stream)
-	token, err = seal.Sign(cloud.TypManifest, k.store.id.Signing, cloud.Manifest{
-		Statement: k.head, Stream: k.start.Stream, Sequence: sequence, Name: k.name,
-		Size: k.file.Size(), SHA256: hex.EncodeToString(sum[:]), Prev: prev, Details: sealedDetails,
+	sum := file.SHA256()
+	return s.chains.sign(head.BindID, head.Stream, name, func(sequence uint64, prev string) (string, string, error) {
+		return signed(cloud.TypManifest, s.id, cloud.Manifest{
+			Statement: head.Statement, Stream: head.Stream, Sequence: sequence, Name: name,
+			Size: file.Size(), SHA256: hex.EncodeToString(sum[:]), Prev: prev, Details: details,
+		})
 	})
-	return token, command.ChainHead{Sequence: sequence, Hash: seal.Hash(token)}, err
 }
 
-// clockSynced is false for a clock that can't be right: before this program was written.
-func clockSynced(t time.Time) bool { return t.Year() >= 2026 }
+// signed signs a statement, and names it.
+func signed(typ string, id *identity.Identity, payload any) (token, hash string, err error) {
+	token, err = seal.Sign(typ, id.Signing, payload)
+	return token, seal.Hash(token), err
+}
+
+// sealDetails seals what only members may know.
+func sealDetails(details any, to seal.Recipients) ([]byte, error) {
+	b, err := json.Marshal(details)
+	if err != nil {
+		return nil, fmt.Errorf("details: %w", err)
+	}
+	return seal.Bytes(b, to)
+}

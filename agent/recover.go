@@ -1,0 +1,185 @@
+package agent
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"go.uber.org/zap"
+
+	"iid2secure.nl/camagent/agent/command"
+	"iid2secure.nl/camagent/cloud"
+	"iid2secure.nl/camagent/cloud/seal"
+	"iid2secure.nl/camagent/cloud/spool"
+)
+
+// rebind begins the numbers of a new binding; what belongs to the one before is
+// not told any more.
+func (s *clipStore) rebind() {
+	_, bindID, bound := s.binding.Binding()
+	if !bound {
+		return
+	}
+	s.gaps.rebind(bindID)
+	if err := s.chains.begin(bindID); err != nil {
+		s.health.set("records", err.Error())
+	}
+}
+
+// tend does what the card needs now and then, and first of all what it needs when
+// it has just been taken hold of.
+func (s *clipStore) tend(fresh bool) error {
+	return errors.Join(s.recover(fresh), s.tellGaps(), s.chains.tidy())
+}
+
+// recover closes what a power cut left open on the card. Of a card that has just
+// been taken hold of, the chains are compared with what it tells. R3.
+func (s *clipStore) recover(fresh bool) error {
+	_, bindID, bound := s.binding.Binding()
+	if bound && (fresh || s.chains.isLost()) {
+		if err := s.restore(bindID); err != nil {
+			return err
+		}
+	}
+	var errs error
+	for _, u := range s.card.Unfinished() {
+		frames, err := s.finish(u, bindID)
+		s.log().Info("a clip that was cut", zap.String("clip", u.Name), zap.Int("frames_kept", frames), zap.Error(err))
+		errs = errors.Join(errs, err)
+	}
+	return errs
+}
+
+func (s *clipStore) log() *zap.Logger { return s.health.log }
+
+// finish trims a clip to what is whole, and closes it as cut. What no note tells
+// of, and what is of another binding, is removed.
+func (s *clipStore) finish(u spool.Unfinished, bindID string) (frames int, err error) {
+	head, last, size, err := s.whole(u)
+	if err != nil {
+		return 0, err
+	}
+	if last.Frames == 0 || head.BindID != bindID {
+		return 0, s.card.Discard(u.Name)
+	}
+	to, err := seal.ParseRecipients(s.binding.Recipients(cloud.Clips))
+	if err != nil {
+		return 0, err
+	}
+	file, err := s.card.Finish(u.Name, size)
+	if err != nil {
+		return 0, err
+	}
+	d := &head.Details
+	d.Frames, d.LastFrame, d.DurationMS, d.Cut = last.Frames, last.Last, last.MS, true
+	d.Trigger, d.Event = last.Trigger, last.Event
+	return last.Frames, s.commit(file, u.Name, head, lane(last.Urgent), to)
+}
+
+// whole tells up to which byte a cut clip is whole, and which fragment is the last
+// that is wholly in it; none if its Frames is 0.
+func (s *clipStore) whole(u spool.Unfinished) (head clipHead, last clipNote, size int64, err error) {
+	if len(u.Notes) < 2 || json.Unmarshal(u.Notes[0], &head) != nil {
+		return head, last, 0, nil
+	}
+	notes := make([]clipNote, len(u.Notes)-1)
+	for i := range notes {
+		if json.Unmarshal(u.Notes[i+1], &notes[i]) != nil {
+			return head, last, 0, nil
+		}
+	}
+	f, err := s.card.OpenUnfinished(u.Name)
+	if err != nil {
+		return head, last, 0, err
+	}
+	defer f.Close()
+	// Beyond what was synced may be anything.
+	size, plain, err := seal.Whole(upTo{f, min(u.Size, notes[len(notes)-1].Size)})
+	if errors.Is(err, seal.ErrNotSealed) {
+		return head, last, 0, nil
+	}
+	for _, n := range notes {
+		if n.Plain <= plain {
+			last = n
+		}
+	}
+	return head, last, size, err
+}
+
+// upTo is a file of which no more than size bytes count.
+type upTo struct {
+	io.ReadSeeker
+	size int64
+}
+
+func (u upTo) Seek(offset int64, whence int) (int64, error) {
+	if whence == io.SeekEnd {
+		return u.ReadSeeker.Seek(u.size+offset, io.SeekStart)
+	}
+	return u.ReadSeeker.Seek(offset, whence)
+}
+
+// recentNames is how many of the newest objects are looked at to see whether the
+// card is further than the chains; all are, if those are lost.
+const recentNames = 100
+
+// restore compares the chains with what the card tells of them. That they were
+// wrong is a condition until the next start.
+func (s *clipStore) restore(bindID string) error {
+	heads := map[string]command.ChainHead{}
+	q := spool.Query{Limit: recentNames}
+	for more := true; more; {
+		list, err := s.card.List(q)
+		if err != nil {
+			return err
+		}
+		for _, e := range list {
+			s.readHead(e.Name, bindID, heads)
+			q.Before = e.Name
+		}
+		more = s.chains.isLost() && len(list) > 0
+		q.Limit = 1000
+	}
+	if err := s.chains.restore(bindID, heads); err != nil {
+		s.health.set("chain", err.Error())
+	}
+	if s.chains.isLost() {
+		return errors.New("the numbers of clips can't be restored")
+	}
+	return nil
+}
+
+// readHead takes one object of the card into the heads, if it is a statement of
+// this binding.
+func (s *clipStore) readHead(name, bindID string, heads map[string]command.ChainHead) {
+	if len(name) == cloud.ClipNameLen {
+		name += cloud.ExtManifest
+	}
+	if !strings.HasSuffix(name, cloud.ExtManifest) { // a gap's ending is one, too
+		return
+	}
+	token, err := s.readSmall(name)
+	if err != nil {
+		s.log().Warn("a statement on the card can't be read", zap.String("object", name), zap.Error(err))
+		return
+	}
+	head, stream, n, err := s.readStatement(token)
+	if err == nil && head.BindID == bindID && n > heads[stream].Sequence {
+		heads[stream] = command.ChainHead{Sequence: n, Hash: seal.Hash(token)}
+	}
+}
+
+func (s *clipStore) readSmall(name string) (string, error) {
+	f, err := s.card.Open(name)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, seal.MaxStatement+1))
+	if err == nil && len(b) > seal.MaxStatement {
+		err = fmt.Errorf("larger than %d bytes", seal.MaxStatement)
+	}
+	return string(b), err
+}
