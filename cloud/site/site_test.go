@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -162,6 +163,29 @@ func (w *world) start(pin string) (c *Chooser, stop func()) {
 	}
 }
 
+// tried lists the brokers that were tried, and measured counts measurements, since forget.
+func (w *world) tried() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.attempts)
+}
+
+func (w *world) measured(broker string) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if broker != "" {
+		return w.taken[broker]
+	}
+	return len(w.taken)
+}
+
+func (w *world) forget() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.attempts = nil
+	clear(w.taken)
+}
+
 // where is the site of the connection that stands after d.
 func (w *world) where(d time.Duration) string {
 	time.Sleep(d)
@@ -206,7 +230,7 @@ func TestP10_NearestByTheMedianOfThreeTries(t *testing.T) {
 			st := chooser.Stats()
 			require.Equal(t, c.want, st.Site)
 			require.Empty(t, st.Home)
-			require.Equal(t, 3, w.taken[c.want+":8883"])
+			require.Equal(t, 3, w.measured(c.want+":8883"))
 		})
 	}
 }
@@ -241,25 +265,25 @@ func TestP10_BoundCameraStaysFallsOverAndReturns(t *testing.T) {
 		require.Equal(t, "california", c.Stats().Home)
 		stop()
 		w.set("singapore", ms(1)...)
-		w.taken = map[string]int{}
+		w.forget()
 		c, stop = w.start("")
 		defer stop()
 		require.Equal(t, "california", w.where(time.Second), "home, however near another is")
-		require.Empty(t, w.taken, "nothing is measured")
+		require.Zero(t, w.measured(""), "nothing is measured")
 
 		w.where(5 * time.Minute)
-		w.attempts = nil
+		w.forget()
 		w.refuse("california", true)
 		w.where(1500 * time.Millisecond) // two attempts
 		w.refuse("california", false)
 		require.Equal(t, "california", w.where(time.Minute), "two failures are not three")
-		require.Len(t, w.attempts, 3)
+		require.Len(t, w.tried(), 3)
 
 		w.where(5 * time.Minute)
-		w.attempts = nil
+		w.forget()
 		w.set("california")
 		require.Equal(t, "singapore", w.where(time.Minute), "the nearest of the others")
-		require.Equal(t, []string{"california:8883", "california:8883", "california:8883", "singapore:8883"}, w.attempts)
+		require.Equal(t, []string{"california:8883", "california:8883", "california:8883", "singapore:8883"}, w.tried())
 		require.Equal(t, "california", c.Stats().Home)
 		require.Equal(t, "singapore", c.Stats().Site)
 
@@ -271,7 +295,7 @@ func TestP10_BoundCameraStaysFallsOverAndReturns(t *testing.T) {
 		w.set("california", ms(100)...)
 		require.Equal(t, "singapore", w.where(10*time.Minute), "the ten minutes begin anew")
 		require.Equal(t, "california", w.where(2*time.Minute))
-		require.Len(t, w.attempts, 5)
+		require.Len(t, w.tried(), 5)
 
 		w.set("california")
 		require.Equal(t, "singapore", w.where(time.Minute), "soon lost again")
@@ -290,10 +314,10 @@ func TestP10_HomeThatAnswersInVainIsHysteresis(t *testing.T) {
 		defer stop()
 		require.Equal(t, "california", w.where(time.Minute*5), "bound, and home is not known: the nearest")
 		w.refuse("california", true)
-		w.attempts = nil
+		w.forget()
 		w.where(24 * time.Hour)
 		n := 0
-		for _, a := range w.attempts {
+		for _, a := range w.tried() {
 			if a == "california:8883" {
 				n++
 			}
@@ -317,10 +341,10 @@ func TestP10_AllDownThenOneComesBack(t *testing.T) {
 			for _, s := range w.sites {
 				w.set(s.Name)
 			}
-			w.attempts = nil
+			w.forget()
 			require.Empty(t, w.where(time.Hour))
 			counts := map[string]int{}
-			for _, a := range w.attempts {
+			for _, a := range w.tried() {
 				counts[a]++
 			}
 			require.Len(t, counts, 4, "each is tried")
@@ -342,8 +366,8 @@ func TestP10_PinnedCameraWaits(t *testing.T) {
 		require.True(t, c.Stats().Pinned)
 		w.set("beijing", ms(500)...)
 		require.Equal(t, "beijing", w.where(time.Minute))
-		require.Empty(t, w.taken, "nothing is measured, and nobody else looked at")
-		for _, a := range w.attempts {
+		require.Zero(t, w.measured(""), "nothing is measured, and nobody else looked at")
+		for _, a := range w.tried() {
 			require.Equal(t, "beijing:8883", a)
 		}
 		stop()
@@ -430,10 +454,10 @@ func TestP10_OneBrokerIsNotMeasured(t *testing.T) {
 		w.bind("b1")
 		w.set("frankfurt")
 		w.where(time.Hour)
-		require.Empty(t, w.taken)
+		require.Zero(t, w.measured(""))
 		require.Equal(t, Stats{Times: map[string]time.Duration{}}, c.Stats())
 		require.NoFileExists(t, filepath.Join(w.dir, "site.json"))
-		require.NotEmpty(t, w.attempts)
+		require.NotEmpty(t, w.tried())
 	})
 }
 
