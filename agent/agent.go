@@ -205,6 +205,8 @@ func (a *Agent) record(ctx context.Context) error {
 		cfg := clip.Config{Length: a.cfg.Record.ClipLength, Log: a.log.Named("record"),
 			WantKeyframe: func() { a.camera.wantKey(stream.Name) }}
 		defer a.health.clear("recording")
-		return clip.New(stream, a.clips, cfg).Run(ctx)
+		r := clip.New(stream, a.clips, cfg)
+		r.Follow(clip.Order{Trigger: "continuous"}, time.Time{})
+		return r.Run(ctx)
 	})
 }

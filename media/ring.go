@@ -66,6 +66,7 @@ type Ring struct {
 	head, tail uint64   // samples tail..head-1 are held
 	keys       []uint64 // positions of key frames held, rising
 	readers    []*Reader
+	full       bool // something had to go for lack of room
 	closed     bool
 }
 
@@ -90,6 +91,7 @@ func (r *Ring) Push(s Sample) {
 	r.head++
 	r.bytes += len(s.Data) + sampleOverhead
 	for r.bytes > r.max && r.head-r.tail > 1 {
+		r.full = true
 		r.evict()
 	}
 	for _, rd := range r.readers {
@@ -136,6 +138,7 @@ func (r *Ring) Clear() {
 	for r.tail < r.head {
 		r.evict()
 	}
+	r.full = false
 	for _, rd := range r.readers {
 		rd.needKey = true
 	}
@@ -213,6 +216,39 @@ func (r *Ring) NewReader(back time.Duration) *Reader {
 		rd.next = k
 	}
 	return rd
+}
+
+// NewReaderSince starts at the last key frame that was captured at since or
+// before, leaving out pictures numbered below least: at the oldest other one if
+// there is none so old, at the next to come if there is none at all. It is a
+// recorder's: after a lag it resumes at the oldest held.
+func (r *Ring) NewReaderSince(since time.Time, least uint64) *Reader {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	rd := r.add()
+	rd.next, rd.needKey = r.head, true
+	for _, k := range r.keys {
+		s := &r.buf[k&uint64(len(r.buf)-1)]
+		if s.Seq < least {
+			continue
+		}
+		if !rd.needKey && s.Time.After(since) {
+			break
+		}
+		rd.next, rd.needKey = k, false
+	}
+	return rd
+}
+
+// Span tells how long ago the oldest key frame held was captured, and whether
+// older pictures had to go for lack of room since the ring was made or cleared.
+func (r *Ring) Span(now time.Time) (held time.Duration, full bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.keys) > 0 {
+		held = now.Sub(r.buf[r.keys[0]&uint64(len(r.buf)-1)].Time)
+	}
+	return held, r.full
 }
 
 func (r *Ring) add() *Reader {
@@ -320,6 +356,24 @@ func (rd *Reader) Resume() {
 	rd.ring.mu.Lock()
 	defer rd.ring.mu.Unlock()
 	rd.resume()
+}
+
+// Rewind goes back to the oldest key frame held whose number is least or more,
+// and tells whether there is one among what was read already; if not, it does nothing.
+func (rd *Reader) Rewind(least uint64) bool {
+	r := rd.ring
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, k := range r.keys {
+		if k >= rd.next {
+			break
+		}
+		if r.buf[k&uint64(len(r.buf)-1)].Seq >= least {
+			rd.next, rd.needKey = k, false
+			return true
+		}
+	}
+	return false
 }
 
 // Position counts the samples of the ring since its start up to the one that

@@ -29,6 +29,7 @@ func BenchmarkFrame(b *testing.B) {
 			stream.SetAudio(format)
 			store := &nullStore{}
 			r := New(stream, store, Config{})
+			r.Follow(continuous, time.Time{})
 			base := time.Now()
 			picture := append(make([]byte, 0, 10_000), key.Data...)[:10_000]
 			sound := make([]byte, 320)

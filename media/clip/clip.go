@@ -6,7 +6,9 @@
 // manifests are the store's. It never blocks the ring: a store that is slow
 // costs frames of its own clips alone, and those are counted. Picture bytes are
 // not copied before they are muxed. No frame is lost or doubled between one clip
-// and the next: the key frame that closes a clip begins the next.
+// and the next: the key frame that closes a clip begins the next, and where
+// nothing is wanted for a while, the next begins no earlier. While nothing is
+// wanted ([Recorder.Follow]) it reads nothing.
 package clip
 
 import (
@@ -25,16 +27,10 @@ type Store interface {
 	// Create begins a clip. An error means that there is no room now: the
 	// recorder tries again at a later key frame. ctx bounds this call only.
 	Create(ctx context.Context, start Start) (Sink, error)
-	// Missed tells of pictures that were to be recorded and are in no clip. It is
-	// called once recording works again, and at its end.
+	// Missed tells of pictures that were to be recorded and are in no clip, in
+	// order, each once. It is called as soon as a later fragment has been synced,
+	// and when Run ends.
 	Missed(Miss)
-}
-
-// Order says whether and why something is recorded; with the zero Order nothing is.
-type Order struct {
-	Trigger string // "continuous", "schedule", "command", "motion"; "": nothing is recorded
-	Event   string // id that all clips of one event share; "": of none
-	Urgent  bool   // an alarm: clips are short, and uploaded first
 }
 
 // Start says what a clip begins with.
@@ -43,14 +39,6 @@ type Start struct {
 	Time       time.Time // capture of the first frame, with its monotonic reading
 	FirstFrame uint64    // its number
 	Order                // as it is then
-}
-
-// Miss is a run of pictures that are in no clip.
-type Miss struct {
-	Stream                string
-	From, To              time.Time // capture of the first, end of the last
-	FirstFrame, LastFrame uint64
-	Err                   error // why
 }
 
 // Sink takes one clip. It is used by one goroutine, and ended by either Close or
@@ -69,7 +57,7 @@ type Sink interface {
 	Abort()
 }
 
-// Info describes a complete clip.
+// Info describes what is in a file: at Close the whole clip.
 type Info struct {
 	Frames     int           // pictures in the file
 	FirstFrame uint64        // number of the first
@@ -89,8 +77,10 @@ const (
 
 // Config of a recorder. Zero fields mean the default.
 type Config struct {
-	// Length of a clip: it closes at the first key frame at or after it. Default 10 s.
+	// Length of a clip: it closes at the first key frame at or after it; one of an
+	// alarm at or after Urgent. Default 10 s, and 4 s.
 	Length time.Duration
+	Urgent time.Duration
 	// MaxLength and MaxBytes are never exceeded; a clip closes at the key frame
 	// before. Default and upper limit: the constants of the same names.
 	MaxLength time.Duration
@@ -99,8 +89,9 @@ type Config struct {
 	// larger. Default and upper limit: the constants of the same names.
 	MaxFragment   time.Duration
 	FragmentBytes int
-	// WantKeyframe, if set, is called once a clip when a GOP threatens to become
-	// too large for it. It must not block.
+	// WantKeyframe, if set, is called when a clip should end soon: what is wanted
+	// has changed, an alarm's clip has its length, or a GOP threatens to become too
+	// large for a clip. It must not block.
 	WantKeyframe func()
 	Log          *zap.Logger // nil: silent
 }
@@ -114,6 +105,10 @@ func (c Config) withDefaults() Config {
 		c.Length = 10 * time.Second
 	}
 	c.Length = min(c.Length, c.MaxLength)
+	if c.Urgent <= 0 {
+		c.Urgent = 4 * time.Second
+	}
+	c.Urgent = min(c.Urgent, c.Length)
 	if c.Log == nil {
 		c.Log = zap.NewNop()
 	}
@@ -134,18 +129,37 @@ type Recorder struct {
 	store  Store
 	cfg    Config
 	log    *zap.Logger
+	orders orders
 
+	// Of Run's goroutine.
+	rd      *media.Reader  // nil: nothing is wanted
 	open    *clip          // nil: waits for a key frame
 	closing bool           // open has all its pictures, up to end, and waits for the rest of its sound
 	end     time.Time      // capture of the key frame that closes it
 	held    []media.Sample // what came since, that key frame first
+	over    bool           // nothing is wanted of the newest picture
+	next    uint64         // pictures before this number are in clips, or beyond reach
+	seen    picture        // the newest one read
+	fresh   bool           // nothing was read yet since something is wanted
+	lagged  bool           // those between it and the next were lost to the ring
+	retry   bool           // the store failed: what the ring still holds from next on is to be tried again
 	buf     seekablebuffer.Buffer
 	trouble trouble
+	missed  misses
 }
 
-// New makes a recorder; it starts nothing.
+// picture is what is remembered of a picture that was read.
+type picture struct {
+	seq  uint64
+	time time.Time
+	long time.Duration // about
+}
+
+// New makes a recorder; it starts nothing, and records nothing until it is told
+// to by Follow.
 func New(stream *media.Stream, store Store, cfg Config) *Recorder {
 	cfg = cfg.withDefaults()
 	log := cfg.Log.With(zap.String("stream", stream.Name))
-	return &Recorder{stream: stream, store: store, cfg: cfg, log: log, trouble: trouble{log: log}}
+	return &Recorder{stream: stream, store: store, cfg: cfg, log: log, trouble: trouble{log: log},
+		orders: orders{wake: make(chan struct{}, 1)}, missed: misses{stream: stream.Name}}
 }

@@ -25,6 +25,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const frame = 40 * time.Millisecond
 
+var continuous = Order{Trigger: "continuous"}
+
 // tool returns a program of Debian's, or fails naming its package.
 func tool(t testing.TB, name, pkg string) string {
 	t.Helper()
@@ -202,6 +204,7 @@ func record(t *testing.T, cam func() *camera, store *memStore, cfg Config, scene
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
 		rec := New(c.Stream, store, cfg)
+		rec.Follow(continuous, time.Time{})
 		go func() { done <- rec.Run(ctx) }()
 		synctest.Wait()
 		scene(c)

@@ -46,8 +46,16 @@ type clip struct {
 	video    track        // of the fragment
 	sounds   *sounds      // nil: no sound track
 	gopStart time.Time
-	gopSize  int  // size() then
-	asked    bool // for a key frame
+	gopSize  int    // size() then
+	placed   int    // pictures that are in a fragment, or were
+	newest   uint64 // number of the last of them
+	synced   bool   // a fragment is safe
+
+	order    Order     // it is closed with
+	want     Order     // what is wanted of the newest picture
+	changed  bool      // that is not what it began with
+	unwanted time.Time // since when nothing is wanted; zero: something is
+	asked    time.Time // when a key frame was asked for; zero: not yet
 }
 
 // track collects the samples of one track for a fragment. base is the position
@@ -155,6 +163,7 @@ func (c *clip) place(end time.Time) error {
 	}
 	c.video.add(payload, duration, c.last.Key)
 	c.lastDur = duration
+	c.placed, c.newest = c.placed+1, c.last.Seq
 	return nil
 }
 
@@ -203,6 +212,7 @@ func (c *clip) flush() error {
 	if err := c.sink.Sync(c.info(false)); err != nil {
 		return fmt.Errorf("syncing: %w", err)
 	}
+	c.synced = true
 	return nil
 }
 
@@ -233,9 +243,10 @@ func (c *clip) complete(end time.Time) error {
 	return c.flush()
 }
 
+// info is of the fragments written.
 func (c *clip) info(cut bool) Info {
 	return Info{
-		Frames: c.frames, FirstFrame: c.first, LastFrame: c.last.Seq,
-		Duration: time.Duration(c.video.next) * time.Second / videoClock, Cut: cut, Order: continuous,
+		Frames: c.placed, FirstFrame: c.first, LastFrame: c.newest,
+		Duration: time.Duration(c.video.next) * time.Second / videoClock, Cut: cut, Order: c.order,
 	}
 }

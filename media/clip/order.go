@@ -1,10 +1,125 @@
 package clip
 
-import "time"
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+)
 
-var continuous = Order{Trigger: "continuous"}
+// Order says whether and why something is recorded; with the zero Order nothing is.
+type Order struct {
+	Trigger string // "continuous", "schedule", "command", "motion"; "": nothing is recorded
+	Event   string // id that all clips of one event share; "": of none
+	Urgent  bool   // an alarm: clips are short, and uploaded first
+}
+
+// stronger is the order of a clip that holds pictures of both: what it began
+// with, unless the other one is an alarm's or an event's.
+func (o Order) stronger(other Order) Order {
+	if other.Urgent && !o.Urgent || other.Event != "" && o.Event == "" && !o.Urgent {
+		return other
+	}
+	return o
+}
+
+// mark is an order and the capture time from which it holds.
+type mark struct {
+	from time.Time
+	Order
+}
+
+// orders is what is wanted when: each mark holds up to the next. The recorder
+// reads the past, so that it needs to know what was wanted then.
+type orders struct {
+	mu   sync.Mutex
+	list []mark        // times rise; before the first nothing is wanted
+	wake chan struct{} // capacity 1
+}
 
 // Follow says what is to be recorded from now on, or from a capture time that
-// may lie back as far as the ring holds; zero: now. It may be called from any
-// goroutine, before and while Run works.
-func (r *Recorder) Follow(Order, time.Time) {}
+// may lie back as far as the ring holds (pre-roll); zero, or a time to come: now.
+// What was said of later times is void. Pictures that are in a clip already are
+// not recorded again. It may be called from any goroutine, before, while and
+// between two calls of Run.
+func (r *Recorder) Follow(o Order, since time.Time) { r.orders.follow(o, since) }
+
+func (o *orders) follow(want Order, since time.Time) {
+	if now := time.Now(); since.IsZero() || since.After(now) {
+		since = now
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	i := len(o.list)
+	for i > 0 && !o.list[i-1].from.Before(since) {
+		i--
+	}
+	o.list = o.list[:i]
+	if i == 0 || o.list[i-1].Order != want {
+		o.list = append(o.list, mark{since, want})
+	}
+	select {
+	case o.wake <- struct{}{}:
+	default:
+	}
+}
+
+// at tells what is wanted of a picture captured at t.
+func (o *orders) at(t time.Time) mark {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for i := len(o.list) - 1; i >= 0; i-- {
+		if !o.list[i].from.After(t) {
+			return o.list[i]
+		}
+	}
+	return mark{}
+}
+
+// reach makes what is wanted first hold from t already, the capture time of the
+// key frame that its first picture needs.
+func (o *orders) reach(t time.Time) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	i := slices.IndexFunc(o.list, func(m mark) bool { return m.Trigger != "" })
+	if i >= 0 && o.list[i].from.After(t) {
+		o.list[i].from = t
+		o.list = slices.Delete(o.list, 0, i)
+	}
+}
+
+// forget drops what was wanted before t.
+func (o *orders) forget(t time.Time) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	n := 0
+	for n+1 < len(o.list) && !o.list[n+1].from.After(t) {
+		n++
+	}
+	o.list = slices.Delete(o.list, 0, n)
+}
+
+// wait blocks until something is wanted, and tells from when.
+func (o *orders) wait(ctx context.Context) (time.Time, error) {
+	for {
+		if from, ok := o.first(); ok {
+			return from, nil
+		}
+		select {
+		case <-o.wake:
+		case <-ctx.Done():
+			return time.Time{}, ctx.Err()
+		}
+	}
+}
+
+func (o *orders) first() (time.Time, bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, m := range o.list {
+		if m.Trigger != "" {
+			return m.from, true
+		}
+	}
+	return time.Time{}, false
+}

@@ -19,49 +19,86 @@ const (
 	soundLag = 300 * time.Millisecond
 	// maxGap between two pictures of a clip; after a longer one a new clip begins.
 	maxGap = 2 * time.Second
+	// askEvery is how often a key frame is asked for while one is needed.
+	askEvery = 2 * time.Second
+	// maxUnwanted is how long a clip waits for the key frame that ends it, when
+	// nothing is wanted any more.
+	maxUnwanted = 5 * time.Second
 	// maxSilence is how long a clip stays open without a picture: the device has
 	// failed, and when it is back, it begins with a key frame.
 	maxSilence = 6 * time.Second
 )
 
-// Run records until ctx ends, or the ring is closed; then it takes what the
-// ring still holds, closes the open clip, and returns ctx's error or
-// [media.ErrRingClosed]. Nothing that the store does ends it. Call it once.
+// Run records what Follow says until ctx ends, or the ring is closed; then it
+// takes what the ring still holds, closes the open clip, and returns ctx's error
+// or [media.ErrRingClosed]. Nothing that the store does ends it. It may be called
+// again afterwards: no picture is recorded twice.
 func (r *Recorder) Run(ctx context.Context) error {
-	rd := r.stream.Ring.NewReader(0)
-	defer rd.Close()
+	defer r.abandon()
+	for {
+		from, err := r.orders.wait(ctx)
+		if err == nil {
+			err = r.record(ctx, from)
+		}
+		if err != nil {
+			r.missed.end()
+			r.missed.tell(r.store)
+			return err
+		}
+	}
+}
+
+// abandon leaves nothing open, also after a panic.
+func (r *Recorder) abandon() {
+	if r.open != nil {
+		r.open.sink.Abort()
+	}
+	r.open, r.closing, r.held, r.rd = nil, false, nil, nil
+}
+
+// record records from the capture time from until nothing is wanted any more.
+func (r *Recorder) record(ctx context.Context, from time.Time) error {
+	r.rd = r.stream.Ring.NewReaderSince(from, r.next)
+	defer r.rd.Close()
 	quiet := newSilence(ctx)
 	defer quiet.stop()
-	left := -1 // samples still to take, once ctx has ended
-	for left != 0 {
-		if left > 0 {
-			left--
-		} else if ctx.Err() != nil {
-			left = int(rd.Behind())
+	r.over, r.lagged, r.fresh = false, false, true
+	ending, end := false, uint64(0) // the position at which to end, once ctx has ended
+	for !ending || r.rd.Position() < end {
+		if !ending && ctx.Err() != nil {
+			ending, end = true, r.rd.Position()+r.rd.Behind()
 			continue
 		}
-		s, err := quiet.next(rd, r.open != nil)
+		s, err := quiet.next(r.rd, r.open != nil)
 		var lag *media.LagError
 		switch {
 		case err == nil:
 			r.take(ctx, s)
 		case errors.As(err, &lag):
-			r.lagged(ctx, lag)
+			r.lag(ctx, lag)
 		case errors.Is(err, errSilence):
 			r.endAll(ctx, false)
 		default:
 			r.endAll(ctx, false)
 			return err
 		}
+		if r.over && r.open == nil {
+			r.missed.end()
+			r.orders.forget(r.seen.time)
+			return nil
+		}
 	}
 	r.endAll(ctx, false)
 	return ctx.Err()
 }
 
-// lagged: the ring has overtaken us, which only a slow store can cause.
-func (r *Recorder) lagged(ctx context.Context, lag *media.LagError) {
+var errLag = errors.New("the card was too slow: the pictures had left memory")
+
+// lag: the ring has overtaken us, which only a slow store can cause.
+func (r *Recorder) lag(ctx context.Context, lag *media.LagError) {
 	r.log.Warn("recorder lagged: the store is too slow", zap.Uint64("samples_lost", lag.Missed))
 	r.endAll(ctx, true)
+	r.lagged = true
 }
 
 // endAll ends what is open, without waiting for more sound.
@@ -83,12 +120,68 @@ func (r *Recorder) take(ctx context.Context, s media.Sample) {
 		r.endAll(ctx, false)
 	case s.Kind == media.Audio:
 		r.takeSound(s)
-	case r.open == nil:
-		r.begin(ctx, s)
-	case s.Key && r.mustRoll(&s):
-		r.roll(ctx, s)
 	default:
-		r.takePicture(s)
+		r.see(&s)
+		r.takeVideo(ctx, s)
+	}
+}
+
+// see keeps account of what is read.
+func (r *Recorder) see(s *media.Sample) {
+	if r.lagged && r.orders.at(r.seen.time).Trigger != "" {
+		r.missed.add(r.seen.seq+1, s.Seq-1, r.seen.time.Add(r.seen.long), s.Time, errLag)
+	}
+	if r.fresh {
+		r.orders.reach(s.Time)
+	}
+	r.lagged, r.fresh = false, false
+	long := s.Time.Sub(r.seen.time)
+	if long <= 0 || long > time.Second {
+		long = defaultFrameTime
+	}
+	r.seen = picture{s.Seq, s.Time, long}
+}
+
+func (r *Recorder) takeVideo(ctx context.Context, s media.Sample) {
+	want := r.orders.at(s.Time)
+	if r.open == nil {
+		r.begin(ctx, s, want)
+		return
+	}
+	// A key frame closes the clip, and what is wanted from then on is the next
+	// one's; unless it was wanted before.
+	if want.Order != r.open.want && (!s.Key || !want.from.After(r.open.last.Time)) {
+		r.heed(want.Order, &s)
+	}
+	if s.Key && r.mustRoll(&s, want.Order) {
+		r.roll(ctx, s)
+		return
+	}
+	r.takePicture(s)
+}
+
+// heed: what is wanted has changed in the middle of a clip, which ends with the
+// next key frame.
+func (r *Recorder) heed(want Order, s *media.Sample) {
+	c := r.open
+	c.want, c.changed = want, true
+	c.order = c.order.stronger(want)
+	c.unwanted = time.Time{}
+	if want.Trigger == "" {
+		c.unwanted = s.Time
+	}
+	c.asked = time.Time{}
+}
+
+// wantKey asks for a key frame if the clip should end, again after a while.
+func (r *Recorder) wantKey(s *media.Sample) {
+	c := r.open
+	if s.Key || r.cfg.WantKeyframe == nil || !c.asked.IsZero() && s.Time.Sub(c.asked) < askEvery {
+		return
+	}
+	if c.changed || c.nearlyFull(s) || c.order.Urgent && s.Time.Sub(c.zero) >= r.cfg.Urgent {
+		c.asked = s.Time
+		r.cfg.WantKeyframe()
 	}
 }
 
@@ -104,49 +197,96 @@ func (r *Recorder) takePicture(s media.Sample) {
 		r.log.Warn("a GOP is too large for a clip: pictures up to the next key frame are not recorded",
 			zap.Duration("length", s.Time.Sub(c.zero)), zap.Int("bytes", c.size()))
 		r.finish(c.endBefore(&s), true)
+		r.miss(&s, errGOP)
 		return
 	}
-	if !s.Key && !c.asked && c.nearlyFull(&s) && r.cfg.WantKeyframe != nil {
-		c.asked = true
-		r.cfg.WantKeyframe()
+	if !c.unwanted.IsZero() && s.Time.Sub(c.unwanted) > maxUnwanted {
+		r.finish(c.endBefore(&s), true)
+		return
 	}
-	r.check(c.picture(&s))
+	r.wantKey(&s)
+	if r.check(c.picture(&s)) && c.synced {
+		r.missed.tell(r.store)
+	}
 }
 
-// begin opens a clip at a key frame.
-func (r *Recorder) begin(ctx context.Context, s media.Sample) {
-	if !s.Key || s.Params == 0 || !r.trouble.over(time.Now()) {
-		r.trouble.missed++
+var (
+	errGOP = errors.New("the distance of key frames is too large for a clip")
+	errKey = errors.New("a key frame came without its parameter sets")
+)
+
+// miss: the picture s is wanted, and in no clip.
+func (r *Recorder) miss(s *media.Sample, err error) {
+	if r.trouble.last != nil {
+		err = r.trouble.last
+	}
+	r.missed.add(s.Seq, s.Seq, s.Time, s.Time.Add(r.seen.long), err)
+}
+
+// begin opens a clip at a key frame, if one is wanted.
+func (r *Recorder) begin(ctx context.Context, s media.Sample, want mark) {
+	if r.retry && ctx.Err() == nil && r.trouble.over(time.Now()) {
+		r.retry = false
+		if r.rd.Rewind(r.next) {
+			return
+		}
+	}
+	switch {
+	case want.Trigger == "":
+		r.over = !r.retry || ctx.Err() != nil
+	case !s.Key || r.retry || !r.trouble.over(time.Now()):
+		r.miss(&s, errGOP)
+	case s.Params == 0:
+		r.miss(&s, errKey)
+	default:
+		r.openClip(ctx, s, want)
+	}
+}
+
+func (r *Recorder) openClip(ctx context.Context, s media.Sample, want mark) {
+	r.orders.forget(s.Time)
+	r.next = s.Seq
+	c, err := newClip(&s, r.stream.Audio(), &r.cfg, &r.buf, r.log)
+	if err != nil {
+		r.next++ // there is no use in trying it again
+		r.failed(err)
+		r.miss(&s, err)
 		return
 	}
-	c, err := newClip(&s, r.stream.Audio(), &r.cfg, &r.buf, r.log)
-	if err == nil {
-		c.sink, err = r.create(ctx, &s)
-	}
-	if err != nil {
-		r.trouble.failed(err, time.Now())
+	c.want, c.order = want.Order, want.Order
+	if c.sink, err = r.create(ctx, &s, want.Order); err != nil {
+		r.failed(err)
+		r.miss(&s, err)
 		return
 	}
 	r.open = c
+	r.missed.found(&s)
 	if r.check(c.write()) {
 		r.takePicture(s)
+	} else {
+		r.miss(&s, r.trouble.last)
 	}
 }
 
-func (r *Recorder) create(ctx context.Context, s *media.Sample) (Sink, error) {
+func (r *Recorder) create(ctx context.Context, s *media.Sample, want Order) (Sink, error) {
 	// What the ring holds is recorded even when ctx has ended.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), createWithin)
 	defer cancel()
-	return r.store.Create(ctx, Start{
-		Stream: r.stream.Name, Time: s.Time, FirstFrame: s.Seq, Order: continuous,
-	})
+	return r.store.Create(ctx, Start{Stream: r.stream.Name, Time: s.Time, FirstFrame: s.Seq, Order: want})
 }
 
-// mustRoll tells whether the key frame s is to begin a new clip.
-func (r *Recorder) mustRoll(s *media.Sample) bool {
+// mustRoll tells whether the key frame s is to begin a new clip, or none.
+func (r *Recorder) mustRoll(s *media.Sample, want Order) bool {
 	c := r.open
+	if c.changed || want != c.want {
+		return true
+	}
+	limit := r.cfg.Length
+	if c.order.Urgent {
+		limit = r.cfg.Urgent
+	}
 	length := s.Time.Sub(c.zero)
-	return length+c.frameTime()/2 >= r.cfg.Length || // the clock of pictures jitters
+	return length+c.frameTime()/2 >= limit || // the clock of pictures jitters
 		!c.fitsGOP(s) || c.gap(s) ||
 		s.Params > 0 && !bytes.Equal(s.Data[:s.Params], c.params) ||
 		!r.stream.Audio().Same(c.format)
@@ -198,14 +338,19 @@ func (r *Recorder) handOver(ctx context.Context) {
 // long as the one before it).
 func (r *Recorder) finish(end time.Time, cut bool) {
 	c := r.open
+	c.order = c.order.stronger(r.orders.at(c.last.Time).Order)
 	if !r.check(c.complete(end)) {
 		return
 	}
 	r.open = nil
+	if c.synced {
+		r.missed.tell(r.store)
+	}
 	if err := c.sink.Close(c.info(cut)); err != nil {
-		r.trouble.failed(err, time.Now())
+		r.lost(c, err)
 		return
 	}
+	r.next = c.last.Seq + 1
 	r.trouble.cleared()
 }
 
@@ -214,8 +359,23 @@ func (r *Recorder) check(err error) bool {
 	if err == nil {
 		return true
 	}
-	r.open.sink.Abort()
+	c := r.open
 	r.open = nil
-	r.trouble.failed(err, time.Now())
+	c.sink.Abort()
+	r.lost(c, err)
 	return false
+}
+
+// lost: the store has not kept the clip. What the ring still holds of it is
+// tried again later.
+func (r *Recorder) lost(c *clip, err error) {
+	r.failed(err)
+	if c.frames > 0 {
+		r.missed.add(c.first, c.last.Seq, c.zero, c.last.Time.Add(c.frameTime()), err)
+	}
+}
+
+func (r *Recorder) failed(err error) {
+	r.retry = true
+	r.trouble.failed(err, time.Now())
 }

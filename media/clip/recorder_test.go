@@ -209,7 +209,9 @@ func TestM3_ClosedRingClosesTheClip(t *testing.T) {
 		c.push()
 	}
 	c.Ring.Close()
-	if err := New(c.Stream, store, Config{}).Run(t.Context()); err == nil || err.Error() != "ring closed" {
+	rec := New(c.Stream, store, Config{})
+	rec.Follow(continuous, time.Time{})
+	if err := rec.Run(t.Context()); err == nil || err.Error() != "ring closed" {
 		t.Fatal(err)
 	}
 	once(t, c, store.clips, 25, 30)

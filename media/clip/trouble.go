@@ -17,7 +17,7 @@ const (
 type trouble struct {
 	log      *zap.Logger
 	failures int
-	missed   uint64 // pictures that came while nothing was recorded
+	last     error // nil: none
 	wait     time.Duration
 	retry    time.Time
 	logged   time.Time
@@ -28,19 +28,20 @@ func (t *trouble) over(now time.Time) bool { return !now.Before(t.retry) }
 
 func (t *trouble) failed(err error, now time.Time) {
 	t.failures++
+	t.last = err
 	t.wait = min(max(2*t.wait, firstRetry), maxRetry)
 	t.retry = now.Add(t.wait)
 	if t.failures == 1 || now.Sub(t.logged) >= logEvery {
 		t.logged = now
-		t.log.Warn("clip lost, recording tries again at a later key frame", zap.Error(err),
-			zap.Int("failures", t.failures), zap.Uint64("frames_missed", t.missed), zap.Duration("retry_in", t.wait))
+		t.log.Warn("a clip could not be kept, recording tries again with what memory holds", zap.Error(err),
+			zap.Int("failures", t.failures), zap.Duration("retry_in", t.wait))
 	}
 }
 
 // cleared: a clip was stored.
 func (t *trouble) cleared() {
 	if t.failures > 0 {
-		t.log.Info("recording works again", zap.Int("failures", t.failures), zap.Uint64("frames_missed", t.missed))
+		t.log.Info("recording works again", zap.Int("failures", t.failures))
 	}
 	*t = trouble{log: t.log}
 }
