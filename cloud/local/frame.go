@@ -37,18 +37,17 @@ func frameLen(head []byte, limit int) (int, error) {
 	return int(n), nil
 }
 
-// readFrame reads one; begun is called between its head and its body. An io.EOF
-// is one between frames.
-func readFrame(r io.Reader, limit int, begun func()) ([]byte, error) {
+// readFrame reads one; begun is called once its head is there, and says how long
+// it may be. An io.EOF is one between frames.
+func readFrame(r io.Reader, begun func() int) ([]byte, error) {
 	var head [headLen]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {
 		return nil, err
 	}
-	n, err := frameLen(head[:], limit)
+	n, err := frameLen(head[:], begun())
 	if err != nil {
 		return nil, err
 	}
-	begun()
 	msg := make([]byte, n)
 	if _, err := io.ReadFull(r, msg); err != nil {
 		return nil, fmt.Errorf("frame of %d bytes cut short: %w", n, io.ErrUnexpectedEOF)

@@ -279,7 +279,7 @@ func (s *Server) attend(ctx context.Context, p *peer) {
 }
 
 func (s *Server) read(ctx context.Context, p *peer) error {
-	first, err := readFrame(p.raw, maxHello, func() {})
+	first, err := readFrame(p.raw, func() int { return maxHello })
 	if err != nil {
 		return err
 	}
@@ -290,15 +290,8 @@ func (s *Server) read(ctx context.Context, p *peer) error {
 	if err := s.enter(p, client); err != nil {
 		return err
 	}
-	for early := 0; ; {
-		limit := maxFrame
-		if !s.proven(p) {
-			limit = earlyFrame
-			if early++; early > maxEarly {
-				return errEarly
-			}
-		}
-		msg, err := readFrame(p.raw, limit, func() { s.begun(p) })
+	for early := 0; ; early++ {
+		msg, err := readFrame(p.raw, func() int { return s.begun(p, early) })
 		if err != nil {
 			return err
 		}
@@ -313,10 +306,7 @@ func (s *Server) read(ctx context.Context, p *peer) error {
 	}
 }
 
-var (
-	errTaken = errors.New("a connection with its client id is open")
-	errEarly = fmt.Errorf("more than %d messages without a session", maxEarly)
-)
+var errTaken = errors.New("a connection with its client id is open")
 
 // enter takes the hello of a connection. Who says somebody else's gets nothing
 // of theirs.
@@ -334,19 +324,19 @@ func (s *Server) enter(p *peer, client string) error {
 	return nil
 }
 
-func (s *Server) proven(p *peer) bool {
+// begun is told of the head of a frame that follows others, and says how long it
+// may be. A stranger's time does not grow by it.
+func (s *Server) begun(p *peer, before int) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return p.proven
-}
-
-// begun bounds what is left of a frame; a stranger's time does not grow by it.
-func (s *Server) begun(p *peer) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if p.proven {
+	switch {
+	case p.proven:
 		p.raw.SetReadDeadline(time.Now().Add(bodyFor)) //nolint:errcheck // closed, then
+		return maxFrame
+	case before >= maxEarly:
+		return 0
 	}
+	return earlyFrame
 }
 
 func (s *Server) heardOf(p *peer) {
