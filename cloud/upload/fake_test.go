@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -34,20 +35,44 @@ const (
 // and returns true if it has answered.
 type fakeStore struct {
 	*httptest.Server
+	net     *memNet // nil: real sockets
 	mu      sync.Mutex
 	objects map[string][]byte
 	order   []string // keys as they were first stored
 	doubles int      // second stores under one key
+	puts    int      // requests
 	fault   func(w http.ResponseWriter, r *http.Request, key string) bool
 }
 
-func newFakeStore(t testing.TB) *fakeStore {
-	s := &fakeStore{objects: map[string][]byte{}}
+// newFakeStore listens on a real socket.
+func newFakeStore(t testing.TB) *fakeStore { return startFakeStore(t, nil) }
+
+// newMemStore is for virtual time.
+func newMemStore(t testing.TB) *fakeStore { return startFakeStore(t, newMemNet()) }
+
+func startFakeStore(t testing.TB, n *memNet) *fakeStore {
+	s := &fakeStore{objects: map[string][]byte{}, net: n}
 	s.Server = httptest.NewUnstartedServer(http.HandlerFunc(s.serve))
-	s.Server.Config.ErrorLog = nil
+	if n != nil {
+		s.Server.Listener.Close()
+		s.Server.Listener = n
+	}
+	s.Server.Config.ErrorLog = log.New(io.Discard, "", 0)
 	s.Server.StartTLS()
-	t.Cleanup(s.Server.Close)
+	t.Cleanup(func() {
+		s.Server.CloseClientConnections()
+		s.Server.Close()
+	})
 	return s
+}
+
+// config is that of a camera which uses this store.
+func (s *fakeStore) config() Config {
+	cfg := Config{Hosts: []string{s.host()}, AllowPrivate: true, Roots: s.roots()}
+	if s.net != nil {
+		cfg.dial = s.net.dial
+	}
+	return cfg
 }
 
 func (s *fakeStore) roots() *x509.CertPool {
@@ -68,6 +93,9 @@ func (s *fakeStore) serve(w http.ResponseWriter, r *http.Request) {
 	key := strings.TrimPrefix(r.URL.Path, "/clips/")
 	s.mu.Lock()
 	fault := s.fault
+	if r.Method == http.MethodPut {
+		s.puts++
+	}
 	s.mu.Unlock()
 	if fault != nil && fault(w, r, key) {
 		return
@@ -130,6 +158,7 @@ type rig struct {
 	*Uploader
 	card  *spool.Spool
 	names []string
+	stop  func() // ends Run
 }
 
 type askFunc func(q cloud.GrantRequest, g *cloud.Grant) error
@@ -149,21 +178,22 @@ func newRig(t testing.TB, cfg Config, ask askFunc) *rig {
 		}
 		return ask(body.(cloud.GrantRequest), answer.(*cloud.Grant))
 	}
-	if cfg.MaxWait == 0 {
-		cfg.MaxWait = 20 * time.Millisecond
-	}
 	u, err := New(cfg)
 	require.NoError(t, err)
 	return &rig{Uploader: u, card: card}
 }
 
 // honest is a rig against the fake store.
-func honest(t testing.TB, s *fakeStore) *rig {
-	return newRig(t, Config{Hosts: []string{s.host()}, AllowPrivate: true, Roots: s.roots(), Stall: 400 * time.Millisecond},
-		func(q cloud.GrantRequest, g *cloud.Grant) error { *g = s.grant(q); return nil })
+func honest(t testing.TB, s *fakeStore) *rig { return newRig(t, s.config(), s.honest) }
+
+// honest answers as a cloud does that means well.
+func (s *fakeStore) honest(q cloud.GrantRequest, g *cloud.Grant) error {
+	*g = s.grant(q)
+	return nil
 }
 
-func (r *rig) clip(t *testing.T, i int, lane spool.Lane, size int) string {
+// clip closes a clip and its manifest on the card.
+func (r *rig) clip(t testing.TB, i int, lane spool.Lane, size int) string {
 	t.Helper()
 	name := fmt.Sprintf("20260102T03%02d00.000Z-abcdefgh", i)
 	f, err := r.card.Create(name)
@@ -181,12 +211,19 @@ func (r *rig) start(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
 	go func() { done <- r.Run(ctx) }()
-	t.Cleanup(func() { cancel(); require.NoError(t, <-done) })
+	var once sync.Once
+	r.stop = func() { once.Do(func() { cancel(); require.NoError(t, <-done) }) }
+	t.Cleanup(r.stop)
 }
 
+// waitAll waits until everything is in the store: hours in virtual time.
 func (r *rig) waitAll(t *testing.T) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	limit := 10 * time.Second
+	if r.cfg.dial != nil {
+		limit = 24 * time.Hour
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	for _, n := range r.names {
 		require.NoError(t, r.Wait(ctx, n), "last error: %v", r.Stats().LastError)

@@ -122,7 +122,7 @@ func TestS11_HostileCloudGetsNoConnection(t *testing.T) {
 	t.Parallel()
 	s, target := newFakeStore(t), newFakeStore(t)
 	target.setFault(func(http.ResponseWriter, *http.Request, string) bool { t.Error("a connection was made"); return false })
-	r := newRig(t, Config{Hosts: []string{s.host()}, AllowPrivate: true, Roots: s.roots()}, func(q cloud.GrantRequest, g *cloud.Grant) error {
+	r := newRig(t, Config{Hosts: []string{s.host()}, AllowPrivate: true, Roots: s.roots(), MaxWait: time.Millisecond}, func(q cloud.GrantRequest, g *cloud.Grant) error {
 		*g = target.grant(q)
 		return nil
 	})

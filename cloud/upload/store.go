@@ -9,46 +9,39 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
-
-	"golang.org/x/time/rate"
 
 	"iid2secure.nl/camagent/cloud"
 )
 
-// minBandwidth is the smallest cap: below it, a chunk takes longer than a stall.
-const minBandwidth = 4 << 10
-
-// chunk is how much is read from the card, and let through by the cap, at once.
-const chunk = 16 << 10
-
 // store sends presigned requests, and knows nothing of grants.
 type store struct {
 	rt    *http.Transport
-	limit *rate.Limiter // nil: none
 	stall time.Duration
-	lines lines
 }
 
 func newStore(cfg Config) *store {
 	s := &store{stall: cfg.Stall}
-	if cfg.Bandwidth > 0 {
-		s.limit = rate.NewLimiter(rate.Limit(cfg.Bandwidth), int(min(chunk, cfg.Bandwidth)))
-	}
 	dialer := &net.Dialer{Timeout: cfg.Stall}
 	if !cfg.AllowPrivate {
 		dialer.Control = publicOnly
 	}
+	dial := dialer.DialContext
+	if cfg.dial != nil {
+		dial = cfg.dial
+	}
 	s.rt = &http.Transport{
 		Proxy:       nil, // no proxy of the environment
-		DialContext: s.lines.dial(dialer),
+		DialContext: newLines(cfg.Bandwidth).dial(dial),
 		// No client certificate, whoever asks for one; our own roots. P4
 		TLSClientConfig:        &tls.Config{RootCAs: cfg.Roots, MinVersion: tls.VersionTLS13},
 		TLSHandshakeTimeout:    cfg.Stall,
-		MaxIdleConnsPerHost:    1,
+		MaxIdleConnsPerHost:    senders,
 		IdleConnTimeout:        time.Minute,
 		MaxResponseHeaderBytes: 32 << 10,
 		DisableCompression:     true,
@@ -75,21 +68,21 @@ func publicOnly(_, address string, _ syscall.RawConn) error {
 // sharedSpace is carrier-grade NAT's, RFC 6598.
 var sharedSpace = netip.MustParsePrefix("100.64.0.0/10")
 
-// put sends the object. 412 is no error: something is there, the look decides.
-func (s *store) put(ctx context.Context, r cloud.Request, body io.Reader, size int64) error {
-	b := &cardBody{ctx: ctx, r: body, left: size, limit: s.limit}
-	resp, err := s.send(ctx, r, b, size)
+// put sends the object, and returns the answer's status if that is one after
+// which something may be there: 412 is no error.
+func (s *store) put(ctx context.Context, r cloud.Request, b *cardBody) (int, error) {
+	resp, err := s.send(ctx, r, b, b.size)
 	if card := b.failure(); card != nil {
-		return card
+		return 0, card
 	}
 	if err != nil {
-		return fmt.Errorf("PUT: %w", err)
+		return 0, fmt.Errorf("PUT: %w", err)
 	}
 	switch resp.StatusCode {
 	case http.StatusOK, http.StatusCreated, http.StatusNoContent, http.StatusPreconditionFailed:
-		return nil
+		return resp.StatusCode, nil
 	}
-	return newStatusError("PUT", resp)
+	return resp.StatusCode, newStatusError("PUT", resp.Response, resp.text)
 }
 
 // look asks what is in the store under our name.
@@ -99,7 +92,7 @@ func (s *store) look(ctx context.Context, r cloud.Request, want expectation) err
 		return fmt.Errorf("HEAD: %w", err)
 	}
 	if resp.StatusCode != http.StatusOK {
-		return newStatusError("HEAD", resp)
+		return newStatusError("HEAD", resp.Response, resp.text)
 	}
 	sum := resp.Header.Get(headerSHA256)
 	if sum == "" {
@@ -111,13 +104,21 @@ func (s *store) look(ctx context.Context, r cloud.Request, want expectation) err
 	return nil
 }
 
-// send makes one request; the response's body has been dealt with.
-func (s *store) send(ctx context.Context, r cloud.Request, body io.Reader, size int64) (*http.Response, error) {
+// answer is a response whose body has been dealt with.
+type answer struct {
+	*http.Response
+	text []byte // the beginning of an error's body
+}
+
+// send makes one request. It gives up when nothing moves on its connection.
+func (s *store) send(ctx context.Context, r cloud.Request, body io.Reader, size int64) (answer, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	req, err := http.NewRequestWithContext(ctx, r.Method, r.URL, body)
+	var on atomic.Pointer[line]
+	trace := &httptrace.ClientTrace{GotConn: func(i httptrace.GotConnInfo) { on.Store(lineOf(i.Conn)) }}
+	req, err := http.NewRequestWithContext(httptrace.WithClientTrace(ctx, trace), r.Method, r.URL, body)
 	if err != nil {
-		return nil, fmt.Errorf("%w: not a valid request", ErrGrant)
+		return answer{}, fmt.Errorf("%w: not a valid request", ErrGrant)
 	}
 	req.ContentLength = size
 	if size == 0 {
@@ -130,21 +131,27 @@ func (s *store) send(ctx context.Context, r cloud.Request, body io.Reader, size 
 	}
 	var watch sync.WaitGroup
 	stop := make(chan struct{})
-	watch.Go(func() { s.lines.watch(stop, s.stall, func() { cancel(ErrStalled) }) })
+	watch.Go(func() { stalled(stop, s.stall, on.Load, func() { cancel(ErrStalled) }) })
 	defer watch.Wait()
 	defer close(stop)
 	resp, err := s.rt.RoundTrip(req) // follows no redirect
 	if err != nil {
-		return nil, withCause(ctx, err)
+		return answer{}, withCause(ctx, err)
 	}
 	defer resp.Body.Close()
 	// So that the connection can be used again; never more than a little.
-	_, err = io.Copy(io.Discard, io.LimitReader(resp.Body, 16<<10))
-	if err != nil && resp.StatusCode < 300 {
-		return nil, withCause(ctx, err)
+	if resp.StatusCode >= 300 {
+		text, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswer)) // the status is enough
+		return answer{resp, text}, nil
 	}
-	return resp, nil
+	if _, err := io.Copy(io.Discard, io.LimitReader(resp.Body, maxAnswer)); err != nil {
+		return answer{}, withCause(ctx, err)
+	}
+	return answer{resp, nil}, nil
 }
+
+// maxAnswer is how much is read of an answer's body.
+const maxAnswer = 16 << 10
 
 // withCause names what ended the request, instead of "context canceled".
 func withCause(ctx context.Context, err error) error {
@@ -154,36 +161,34 @@ func withCause(ctx context.Context, err error) error {
 	return err
 }
 
-// cardBody reads exactly left bytes from the card, in small steps so that the
-// cap holds in bursts, too. It tells the card's failures from the line's.
+// cardBody reads exactly size bytes from the card. It tells the card's failures
+// from the line's, and how far it is.
 type cardBody struct {
-	ctx   context.Context
-	r     io.Reader
-	left  int64
-	limit *rate.Limiter // nil: none
+	r      io.Reader
+	size   int64
+	urgent bool
+	way    func() error // waits a little while something more urgent is sent
 
+	sent atomic.Int64
 	mu   sync.Mutex // the transport may still read while send returns
 	card error
 }
 
 func (b *cardBody) Read(p []byte) (int, error) {
-	if b.left == 0 {
+	left := b.size - b.sent.Load()
+	if left == 0 {
 		return 0, io.EOF
 	}
-	p = p[:min(int64(len(p)), b.left)]
-	if b.limit != nil {
-		p = p[:min(len(p), b.limit.Burst())]
-	}
-	n, err := b.r.Read(p)
-	b.left -= int64(n)
-	if err != nil && (err != io.EOF || b.left > 0) {
-		b.fail(err)
-		return n, errCard
-	}
-	if b.limit != nil && n > 0 {
-		if err := b.limit.WaitN(b.ctx, n); err != nil {
+	if !b.urgent {
+		if err := b.way(); err != nil {
 			return 0, err
 		}
+	}
+	n, err := b.r.Read(p[:min(int64(len(p)), left)])
+	left = b.size - b.sent.Add(int64(n))
+	if err != nil && (err != io.EOF || left > 0) {
+		b.fail(err)
+		return n, errCard
 	}
 	return n, nil
 }

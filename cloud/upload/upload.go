@@ -14,6 +14,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"sync"
 	"time"
@@ -35,23 +36,37 @@ var (
 	ErrMismatch = errors.New("stored object differs")
 )
 
+// Card is what an Uploader needs of the card; *spool.Spool is it.
+type Card interface {
+	Next(ctx context.Context) (spool.Object, error)
+	Return(o spool.Object, after time.Duration)
+	Release(o spool.Object) error
+	Open(file string) (io.ReadSeekCloser, error)
+	Pending(name string) bool
+	Stats() spool.Stats
+}
+
 // Config of an Uploader.
 type Config struct {
-	Spool *spool.Spool
+	Spool Card
 	// Ask asks the cloud (link.Device.Ask). An error with a method
-	// Permanent() bool that returns true is final for that object.
+	// Permanent() bool that returns true is final for that object. Several are
+	// asked at once, 2·urgentAhead at most.
 	Ask    func(ctx context.Context, kind string, body, answer any) error
 	Serial cloud.Serial
 	// Prefix returns the bind id under which objects are stored; ok is false
-	// while nothing may leave (nobody bound, upload switched off).
+	// while nothing may leave (nobody bound, upload switched off). Kick tells of
+	// a change.
 	Prefix       func() (bindID string, ok bool)
 	Hosts        []string // the store's host:port, exactly as grants name them (port 443 may be left out)
 	AllowPrivate bool     // the store may have a loopback or private address
 	Roots        *x509.CertPool
-	Bandwidth    int64         // bytes a second, 0: no cap
+	Bandwidth    int64         // bytes a second, all connections and all that goes over them together; 0: no cap
 	Stall        time.Duration // 0: 30 s
 	MaxWait      time.Duration // longest span between attempts, 0: 5 minutes
 	Log          *zap.Logger
+
+	dial dialFunc // nil: the operating system's
 }
 
 // Stats is the state of the upload.
@@ -59,11 +74,22 @@ type Stats struct {
 	Backlog      int
 	BacklogBytes int64
 	Oldest       time.Time // start of the oldest object that waits, zero if none
+	Sending      []Sending // the one that overtakes last
 	Confirmed    uint64    // objects since the start
 	Bytes        uint64    // of confirmed objects
 	Retries      uint64
-	Refused      uint64 // objects that the cloud refused for good, or found different in the store
-	LastError    error  // nil after a success
+	Refused      uint64    // objects that the cloud refused for good, or found different in the store
+	LastError    error     // nil after a success
+	NextTry      time.Time // while everything waits after a failure; else zero
+}
+
+// Sending is one file on its way.
+type Sending struct {
+	File  string
+	Lane  spool.Lane
+	Size  int64
+	Sent  int64     // bytes that were taken from the card
+	Since time.Time // since the object is held, its grant being asked
 }
 
 // Uploader moves objects. Methods may be called from any goroutine.
@@ -71,11 +97,12 @@ type Uploader struct {
 	cfg   Config
 	rules rules
 	store *store
-	wake  chan struct{}
+	q     *queue
+	asks  sync.WaitGroup // open questions to the cloud
 
 	mu      sync.Mutex
 	st      Stats
-	waiters map[string][]chan struct{}
+	waiters map[string][]chan error
 }
 
 // New checks cfg and starts nothing.
@@ -101,134 +128,63 @@ func New(cfg Config) (*Uploader, error) {
 		cfg.Log = zap.NewNop()
 	}
 	return &Uploader{
-		cfg: cfg, rules: rules{hosts: hosts}, store: newStore(cfg),
-		wake: make(chan struct{}, 1), waiters: map[string][]chan struct{}{},
+		cfg: cfg, rules: rules{hosts: hosts}, store: newStore(cfg), q: newQueue(cfg.MaxWait), waiters: map[string][]chan error{},
 	}, nil
 }
 
-// Run uploads until ctx ends, then returns nil.
+// Run uploads until ctx ends, then returns nil. What was held goes back to the
+// card. Call it once at a time.
 func (u *Uploader) Run(ctx context.Context) error {
 	defer u.store.close()
-	b := retry.Backoff{Min: min(time.Second, u.cfg.MaxWait), Max: u.cfg.MaxWait}
-	for {
-		o, err := u.cfg.Spool.Next(ctx)
-		if err == nil {
-			err = u.one(ctx, o)
-		}
-		if ctx.Err() != nil {
-			return nil
-		}
-		if err == nil {
-			b.Reset()
-			continue
-		}
-		wait := max(b.Next(), retryAfter(err))
-		u.failed(err, wait)
-		if retry.Sleep(ctx, wait, u.wake) != nil {
-			return nil
-		}
+	var workers sync.WaitGroup
+	workers.Go(func() { u.fetch(ctx) })
+	for i := range senders {
+		workers.Go(func() { u.send(ctx, i) })
 	}
-}
-
-// one brings one object into the store. An error means: wait before the next
-// attempt, which need not be of the same object.
-func (u *Uploader) one(ctx context.Context, o spool.Object) error {
-	err := u.object(ctx, o)
-	switch {
-	case err == nil:
-		u.confirmed(o)
-		return nil
-	case ctx.Err() != nil:
+	workers.Wait()
+	u.asks.Wait()
+	for _, o := range u.q.empty() {
 		u.cfg.Spool.Return(o, 0)
-		return ctx.Err()
-	case poisoned(err):
-		// Nothing is wrong with the way, only with this object: it steps aside.
-		u.setAside(o, err)
-		return nil
-	}
-	u.cfg.Spool.Return(o, 0)
-	return fmt.Errorf("uploading %s: %w", o.Name, err)
-}
-
-// object stores the parts in order: a manifest in the store says that its clip
-// is there, too.
-func (u *Uploader) object(ctx context.Context, o spool.Object) error {
-	bind, ok := u.cfg.Prefix()
-	if !ok {
-		return errNotNow
-	}
-	for _, p := range o.Parts {
-		if err := u.part(ctx, bind, p); err != nil {
-			return fmt.Errorf("%s: %w", p.Name, err)
-		}
 	}
 	return nil
 }
 
-// part asks for a grant, puts, and looks. The look alone counts.
-func (u *Uploader) part(ctx context.Context, bind string, p spool.Part) error {
-	want := u.rules.expect(cloud.ObjectKey(u.cfg.Serial, bind, p.Name), p)
-	var g cloud.Grant
-	if err := u.cfg.Ask(ctx, cloud.AskGrant, want.request, &g); err != nil {
-		return err
+// fetch keeps the queue filled. A full one is looked past now and then, for an
+// alarm must not wait behind what came before it.
+func (u *Uploader) fetch(ctx context.Context) {
+	b := retry.Backoff{Max: u.cfg.MaxWait}
+	var seen spool.Stats
+	for u.q.room(ctx) == nil {
+		before := seen
+		seen = u.cfg.Spool.Stats()
+		if u.q.busy() && seen.Pending == before.Pending && seen.PendingBytes == before.PendingBytes {
+			continue // nothing has come
+		}
+		o, err := u.cfg.Spool.Next(ctx)
+		switch {
+		case ctx.Err() != nil:
+			if err == nil {
+				u.cfg.Spool.Return(o, 0)
+			}
+			return
+		case err != nil:
+			wait := b.Next()
+			u.failed(err, wait)
+			retry.Sleep(ctx, wait, nil)
+			continue
+		case u.q.fits(o):
+			u.q.push(o)
+			u.askAhead(ctx)
+		default:
+			u.cfg.Spool.Return(o, 0) // at its place in its lane
+		}
+		b.Reset()
 	}
-	if err := want.check(g); err != nil {
-		return err
-	}
-	body, err := u.cfg.Spool.Open(p.Name)
-	if err != nil {
-		return fmt.Errorf("%w: %w", errCard, err)
-	}
-	defer body.Close()
-	if err := u.store.put(ctx, g.Put, body, p.Size); err != nil {
-		return err
-	}
-	return u.store.look(ctx, g.Head, want)
-}
-
-func (u *Uploader) confirmed(o spool.Object) {
-	if err := u.cfg.Spool.Release(o); err != nil {
-		u.cfg.Log.Warn("object is in the store, but the card failed", zap.Error(err))
-	}
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.st.Confirmed++
-	u.st.Bytes += uint64(o.Size())
-	u.st.LastError = nil
-	for _, w := range u.waiters[o.Name] {
-		close(w)
-	}
-	delete(u.waiters, o.Name)
-	u.cfg.Log.Debug("object confirmed in the store", zap.String("object", o.Name), zap.Stringer("lane", o.Lane))
-}
-
-// asideFor is how long an object rests that was refused for itself.
-const asideFor = time.Hour
-
-func (u *Uploader) setAside(o spool.Object, err error) {
-	u.cfg.Spool.Return(o, asideFor)
-	u.mu.Lock()
-	u.st.Refused++
-	u.st.LastError = fmt.Errorf("uploading %s: %w", o.Name, err)
-	u.mu.Unlock()
-	u.cfg.Log.Error("object refused, kept on the card and tried again later",
-		zap.String("object", o.Name), zap.Duration("retry_in", asideFor), zap.Error(err))
-}
-
-func (u *Uploader) failed(err error, wait time.Duration) {
-	if errors.Is(err, errNotNow) {
-		return
-	}
-	u.mu.Lock()
-	u.st.Retries++
-	u.st.LastError = err
-	u.mu.Unlock()
-	u.cfg.Log.Warn("upload failed", zap.Error(err), zap.Duration("retry_in", wait.Round(time.Millisecond)))
 }
 
 // Wait returns nil once the object of that name is confirmed in the store.
 func (u *Uploader) Wait(ctx context.Context, name string) error {
-	done := make(chan struct{})
+	done := make(chan error, 1)
 	u.mu.Lock()
 	u.waiters[name] = append(u.waiters[name], done)
 	u.mu.Unlock()
@@ -238,37 +194,47 @@ func (u *Uploader) Wait(ctx context.Context, name string) error {
 		return nil
 	}
 	select {
-	case <-done:
-		return nil
+	case err := <-done:
+		return err
 	case <-ctx.Done():
 		u.unwait(name, done)
 		return fmt.Errorf("%s is not in the store yet: %w", name, ctx.Err())
 	}
 }
 
-func (u *Uploader) unwait(name string, done chan struct{}) {
+func (u *Uploader) unwait(name string, done chan error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.waiters[name] = slices.DeleteFunc(u.waiters[name], func(c chan struct{}) bool { return c == done })
+	u.waiters[name] = slices.DeleteFunc(u.waiters[name], func(c chan error) bool { return c == done })
 	if len(u.waiters[name]) == 0 {
 		delete(u.waiters, name)
 	}
 }
 
-// Kick cuts a wait between attempts short: the link is back, the binding has changed.
-func (u *Uploader) Kick() {
-	select {
-	case u.wake <- struct{}{}:
-	default:
+// tellLocked answers who waits for an object.
+func (u *Uploader) tellLocked(name string, err error) {
+	for _, w := range u.waiters[name] {
+		w <- err
 	}
+	delete(u.waiters, name)
+}
+
+// Kick cuts a wait between attempts short, but for what the store has asked for:
+// the link is back, or the binding has changed. What may not leave any more is
+// stopped at once.
+func (u *Uploader) Kick() {
+	bind, ok := u.cfg.Prefix()
+	u.q.stopUnless(bind, ok)
+	u.q.kick()
 }
 
 // Stats returns the counters.
 func (u *Uploader) Stats() Stats {
 	card := u.cfg.Spool.Stats()
 	u.mu.Lock()
-	defer u.mu.Unlock()
 	st := u.st
+	u.mu.Unlock()
 	st.Backlog, st.BacklogBytes, st.Oldest = card.Pending, card.PendingBytes, card.Oldest
+	st.Sending, st.NextTry = u.q.stats()
 	return st
 }

@@ -4,13 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -19,146 +17,236 @@ import (
 	"iid2secure.nl/camagent/cloud/spool"
 )
 
-func TestM4_LanesAndPairsInOrder(t *testing.T) {
-	t.Parallel()
-	s := newFakeStore(t)
-	r := honest(t, s)
-	a, b, c := r.clip(t, 0, spool.Routine, 100_000), r.clip(t, 1, spool.Alarm, 10), r.clip(t, 2, spool.Routine, 10)
-	require.Equal(t, 3, r.Stats().Backlog)
-	require.Equal(t, "2026-01-02 03:00:00 +0000 UTC", r.Stats().Oldest.String())
-	r.start(t)
-	r.waitAll(t)
-	s.checkStored(t, r)
-	var want []string
-	for _, n := range []string{b, a, c} {
+// keysOf lists the keys of clips in the order in which they are to be stored.
+func keysOf(names ...string) (keys []string) {
+	for _, n := range names {
 		key := cloud.ObjectKey(serial, bindID, n)
-		want = append(want, key+".mp4.age", key+".jws")
+		keys = append(keys, key+".mp4.age", key+".jws")
 	}
-	require.Equal(t, want, s.order)
-	st := r.Stats()
-	require.Zero(t, st.Backlog)
-	require.EqualValues(t, 3, st.Confirmed)
-	require.NoError(t, st.LastError)
+	return keys
 }
 
-// hijack takes the TCP connection away from net/http.
-func hijack(w http.ResponseWriter) net.Conn {
-	c, _, err := w.(http.Hijacker).Hijack()
-	if err != nil {
-		panic(err)
-	}
-	return c
+func TestM4_LanesAndPairsInOrder(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newMemStore(t)
+		r := honest(t, s)
+		a, b, c := r.clip(t, 0, spool.Routine, 100_000), r.clip(t, 1, spool.Alarm, 10), r.clip(t, 2, spool.Routine, 10)
+		require.Equal(t, 3, r.Stats().Backlog)
+		require.Equal(t, "2026-01-02 03:00:00 +0000 UTC", r.Stats().Oldest.String())
+		r.preload(t, 3)
+		r.start(t)
+		r.waitAll(t)
+		s.checkStored(t, r)
+		require.Equal(t, keysOf(b, a, c), s.order)
+		st := r.Stats()
+		require.Zero(t, st.Backlog)
+		require.Empty(t, st.Sending)
+		require.EqualValues(t, 3, st.Confirmed)
+		require.NoError(t, st.LastError)
+	})
 }
 
-// Each fault happens some times, then the store is well again.
-func TestR2_FaultsThenHealthEverythingOnce(t *testing.T) {
-	t.Parallel()
-	elsewhere := newFakeStore(t) // where a redirect points to
-	status := func(code int) func(*fakeStore, http.ResponseWriter, *http.Request, string) bool {
-		return func(_ *fakeStore, w http.ResponseWriter, r *http.Request, _ string) bool {
-			w.WriteHeader(code)
-			return true
+// preload fetches so many objects before anything is sent.
+func (r *rig) preload(t *testing.T, n int) {
+	for range n {
+		o, err := r.card.Next(t.Context())
+		require.NoError(t, err)
+		r.q.push(o)
+	}
+}
+
+// While one object is sent, the grants of the next ones are on their way; but
+// nothing is sent before what came before it is confirmed.
+func TestM4_GrantsAreAskedAhead(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newMemStore(t)
+		var open, most atomic.Int32
+		r := newRig(t, s.config(), func(q cloud.GrantRequest, g *cloud.Grant) error {
+			most.Store(max(most.Load(), open.Add(1)))
+			defer open.Add(-1)
+			time.Sleep(4 * time.Second)
+			return s.honest(q, g)
+		})
+		s.setFault(func(_ http.ResponseWriter, req *http.Request, _ string) bool {
+			if req.Method == http.MethodPut {
+				time.Sleep(3 * time.Second)
+			}
+			return false
+		})
+		for i := range 20 {
+			r.clip(t, i, spool.Routine, 1000)
 		}
-	}
-	put := func(r *http.Request) bool { return r.Method == http.MethodPut }
-	faults := map[string]func(s *fakeStore, w http.ResponseWriter, r *http.Request, key string) bool{
-		"500": status(500),
-		"403": status(403),
-		"404": status(404),
-		"503 with Retry-After": func(_ *fakeStore, w http.ResponseWriter, r *http.Request, _ string) bool {
-			w.Header().Set("Retry-After", "1")
-			w.WriteHeader(503)
-			return true
-		},
-		"200 without storing": func(_ *fakeStore, w http.ResponseWriter, r *http.Request, _ string) bool {
-			return put(r)
-		},
-		"412 without having it": func(_ *fakeStore, w http.ResponseWriter, r *http.Request, _ string) bool {
-			if put(r) {
-				w.WriteHeader(412)
+		began := time.Now()
+		r.start(t)
+		r.waitAll(t)
+		require.Equal(t, keysOf(r.names...), s.order)
+		require.Less(t, time.Since(began), (20*2*3+10)*time.Second, "40 PUTs of 3 s, and the cloud's 4 s only once")
+		require.LessOrEqual(t, most.Load(), int32(2*ahead))
+		require.Zero(t, r.Stats().Retries)
+	})
+}
+
+// An alarm waits half a second for what is being sent; then it overtakes, while
+// the other one gives way but is not given up. A full queue hides nothing.
+func TestM4_AlarmOvertakes(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newMemStore(t)
+		s.net.rate = 100_000
+		r := honest(t, s)
+		for i := range 6 {
+			r.clip(t, i, spool.Routine, 2_000_000) // 20 s each
+		}
+		r.start(t)
+		time.Sleep(5 * time.Second)
+		require.Equal(t, 4, r.held())
+		st := r.Stats()
+		require.Len(t, st.Sending, 1)
+		require.Equal(t, r.names[0]+".mp4.age", st.Sending[0].File)
+		require.Equal(t, spool.Routine, st.Sending[0].Lane)
+		require.InDelta(t, 500_000, st.Sending[0].Sent, 50_000)
+
+		began := time.Now()
+		alarm := r.clip(t, 9, spool.Alarm, 100_000)
+		time.Sleep(time.Second)
+		require.Len(t, r.Stats().Sending, 2)
+		require.NoError(t, r.Wait(t.Context(), alarm))
+		require.Less(t, time.Since(began), 4*time.Second)
+		require.Equal(t, keysOf(alarm), s.order)
+		r.waitAll(t)
+		s.checkStored(t, r)
+		require.Equal(t, keysOf(append([]string{alarm}, r.names[:6]...)...), s.order)
+		require.Equal(t, 12+2, s.puts, "nothing was sent twice")
+		require.Zero(t, r.Stats().Retries, "%v", r.Stats().LastError)
+		require.Equal(t, 2, s.net.dials)
+	})
+}
+
+// One that ends soon is waited for: there is no second connection.
+func TestM4_AlarmGoesNextOnTheSameConnection(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newMemStore(t)
+		s.net.rate = 100_000
+		r := honest(t, s)
+		for i := range 6 {
+			r.clip(t, i, spool.Routine, 30_000) // 0.3 s each
+		}
+		r.start(t)
+		time.Sleep(150 * time.Millisecond)
+		alarm := r.clip(t, 9, spool.Alarm, 1000)
+		r.waitAll(t)
+		require.Contains(t, s.order[:6], keysOf(alarm)[0])
+		require.Equal(t, 1, s.net.dials)
+	})
+}
+
+func (r *rig) held() int {
+	r.q.mu.Lock()
+	defer r.q.mu.Unlock()
+	return len(r.q.jobs)
+}
+
+// A grant that has expired while it waited is asked anew, without troubling the store.
+func TestR8_GrantsThatExpireWaiting(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newMemStore(t)
+		var asked atomic.Int32
+		r := newRig(t, s.config(), func(q cloud.GrantRequest, g *cloud.Grant) error {
+			asked.Add(1)
+			*g = s.grant(q)
+			until := time.Now().Add(time.Minute).Unix()
+			g.Put.URL += fmt.Sprintf("&X-Amz-Expires=60&until=%d", until)
+			g.Head.URL += fmt.Sprintf("&X-Amz-Expires=60&until=%d", until)
+			return nil
+		})
+		var late atomic.Int32
+		s.setFault(func(w http.ResponseWriter, req *http.Request, _ string) bool {
+			var until int64
+			fmt.Sscan(req.URL.Query().Get("until"), &until)
+			if time.Now().Unix() > until {
+				late.Add(1)
+				w.WriteHeader(http.StatusForbidden)
+				return true
 			}
-			return put(r)
-		},
-		"stored, answer lost": func(s *fakeStore, w http.ResponseWriter, r *http.Request, key string) bool {
-			if put(r) {
-				body, _ := io.ReadAll(r.Body)
-				s.put(key, body, r.Header)
-				hijack(w).Close()
+			if req.Method == http.MethodPut {
+				time.Sleep(25 * time.Second)
 			}
-			return put(r)
-		},
-		"half a body, then reset": func(_ *fakeStore, w http.ResponseWriter, r *http.Request, _ string) bool {
-			io.CopyN(io.Discard, r.Body, 50_000)
-			hijack(w).Close()
-			return true
-		},
-		"half an answer": func(_ *fakeStore, w http.ResponseWriter, r *http.Request, _ string) bool {
-			c := hijack(w)
-			io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
-			c.Close()
-			return true
-		},
-		"garbage": func(_ *fakeStore, w http.ResponseWriter, r *http.Request, _ string) bool {
-			c := hijack(w)
-			io.WriteString(c, "\x00\xff no HTTP\r\n\r\n")
-			c.Close()
-			return true
-		},
-		"silence": func(_ *fakeStore, w http.ResponseWriter, r *http.Request, _ string) bool {
-			c := hijack(w)
-			io.Copy(io.Discard, c) // until the client gives up
-			c.Close()
-			return true
-		},
-		"a byte now and then": func(_ *fakeStore, w http.ResponseWriter, r *http.Request, _ string) bool {
-			c := hijack(w)
-			defer c.Close()
-			tick := time.NewTicker(20 * time.Millisecond)
-			defer tick.Stop()
-			for _, b := range []byte("HTTP/1.1 200 OK\r\nX-Slow: " + strings.Repeat("z", 2000)) {
-				<-tick.C
-				if _, err := c.Write([]byte{b}); err != nil {
-					break
+			return false
+		})
+		for i := range 6 {
+			r.clip(t, i, spool.Routine, 1000)
+		}
+		r.start(t)
+		r.waitAll(t)
+		require.Zero(t, late.Load())
+		require.Zero(t, r.Stats().Retries)
+		require.Greater(t, asked.Load(), int32(12))
+		require.Equal(t, 12, s.puts)
+	})
+}
+
+// A refused grant is asked anew at once, and once.
+func TestR8_RefusedGrantIsAskedAnew(t *testing.T) {
+	for _, method := range []string{http.MethodPut, http.MethodHead} {
+		t.Run(method, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				s := newMemStore(t)
+				var asked atomic.Int32
+				r := newRig(t, s.config(), func(q cloud.GrantRequest, g *cloud.Grant) error {
+					*g = s.grant(q)
+					n := asked.Add(1)
+					g.Put.URL += fmt.Sprint("&n=", n)
+					g.Head.URL += fmt.Sprint("&n=", n)
+					return nil
+				})
+				s.setFault(func(w http.ResponseWriter, req *http.Request, _ string) bool {
+					var n int32
+					fmt.Sscan(req.URL.Query().Get("n"), &n)
+					if req.Method != method || n > 2 {
+						return false
+					}
+					w.WriteHeader(http.StatusForbidden)
+					return true
+				})
+				r.clip(t, 0, spool.Routine, 10)
+				began := time.Now()
+				r.start(t)
+				r.waitAll(t)
+				require.Zero(t, time.Since(began), "no waiting")
+				require.Zero(t, r.Stats().Retries)
+				require.EqualValues(t, 4, asked.Load())
+				if method == http.MethodHead {
+					require.Equal(t, 2, s.puts, "what was sent is looked for, not sent again")
 				}
-			}
-			return true
-		},
-		"endless answer": func(_ *fakeStore, w http.ResponseWriter, r *http.Request, _ string) bool {
-			for i := 0; i < 1<<10; i++ {
-				if _, err := w.Write(make([]byte, 32<<10)); err != nil {
-					break
-				}
-			}
-			return put(r)
-		},
-		"redirect": func(_ *fakeStore, w http.ResponseWriter, r *http.Request, key string) bool {
-			http.Redirect(w, r, elsewhere.URL+"/clips/"+key, http.StatusTemporaryRedirect)
-			return true
-		},
-		"no checksum in the look": func(_ *fakeStore, w http.ResponseWriter, r *http.Request, _ string) bool {
-			return !put(r)
-		},
-	}
-	for name, fault := range faults {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			s := newFakeStore(t)
-			r := honest(t, s)
-			var left atomic.Int32
-			left.Store(3)
-			s.setFault(func(w http.ResponseWriter, req *http.Request, key string) bool {
-				return left.Add(-1) >= 0 && fault(s, w, req, key)
+				s.checkStored(t, r)
 			})
-			r.clip(t, 0, spool.Routine, 300_000)
-			r.clip(t, 1, spool.Alarm, 100)
-			r.start(t)
-			r.waitAll(t)
-			s.checkStored(t, r)
-			require.Positive(t, r.Stats().Retries)
-			require.NoError(t, r.Stats().LastError)
 		})
 	}
-	t.Cleanup(func() { require.Empty(t, elsewhere.objects, "S11: a redirect was followed") })
+}
+
+// A key that may not list gets 403 for what is not there.
+func TestR2_ForbiddenLookOfWhatIsMissing(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newMemStore(t)
+		r := honest(t, s)
+		first := true
+		s.setFault(func(w http.ResponseWriter, req *http.Request, key string) bool {
+			if req.Method == http.MethodPut && first {
+				first = false
+				return true // says that it has it
+			}
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if s.objects[key] == nil && req.Method == http.MethodHead {
+				w.WriteHeader(http.StatusForbidden)
+				return true
+			}
+			return false
+		})
+		r.clip(t, 0, spool.Routine, 10)
+		r.start(t)
+		r.waitAll(t)
+		s.checkStored(t, r)
+	})
 }
 
 func TestRetryAfterIsHonoured(t *testing.T) {
@@ -169,41 +257,77 @@ func TestRetryAfterIsHonoured(t *testing.T) {
 		time.Now().Add(9 * time.Hour).UTC().Format(http.TimeFormat): maxRetryAfter,
 	} {
 		resp := &http.Response{StatusCode: 503, Header: http.Header{"Retry-After": {header}}}
-		require.Equal(t, want, retryAfter(fmt.Errorf("x: %w", newStatusError("PUT", resp))), header)
+		require.Equal(t, want, retryAfter(fmt.Errorf("x: %w", newStatusError("PUT", resp, nil))), header)
 	}
-	s := newFakeStore(t)
-	r := honest(t, s)
-	r.clip(t, 0, spool.Routine, 10)
-	var first, second atomic.Int64
-	s.setFault(func(w http.ResponseWriter, _ *http.Request, _ string) bool {
-		if first.CompareAndSwap(0, time.Now().UnixNano()) {
-			w.Header().Set("Retry-After", "1")
-			w.WriteHeader(503)
-			return true
+	for _, status := range []int{503, 429, 403} {
+		t.Run(fmt.Sprint(status), func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				s := newMemStore(t)
+				r := honest(t, s)
+				var first time.Time
+				s.setFault(func(w http.ResponseWriter, _ *http.Request, _ string) bool {
+					if first.IsZero() {
+						first = time.Now()
+						w.Header().Set("Retry-After", "60")
+						w.WriteHeader(status)
+						return true
+					}
+					if time.Since(first) < time.Minute {
+						t.Error("it was not waited")
+					}
+					return false
+				})
+				r.clip(t, 0, spool.Routine, 10)
+				r.start(t)
+				synctest.Wait()
+				time.Sleep(time.Second)
+				require.Positive(t, time.Until(r.Stats().NextTry))
+				r.clip(t, 1, spool.Alarm, 10) // not even an alarm
+				r.Kick()
+				r.waitAll(t)
+				require.Less(t, time.Since(first), 62*time.Second)
+				require.EqualValues(t, 1, r.Stats().Retries)
+			})
+		})
+	}
+}
+
+// An alarm does not sit out a back-off of minutes.
+func TestM4_AlarmCutsABackOffShort(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newMemStore(t)
+		r := honest(t, s)
+		s.setFault(func(w http.ResponseWriter, _ *http.Request, _ string) bool { w.WriteHeader(500); return true })
+		r.clip(t, 0, spool.Routine, 10)
+		r.start(t)
+		for time.Until(r.Stats().NextTry) < time.Minute {
+			time.Sleep(time.Second)
 		}
-		second.CompareAndSwap(0, time.Now().UnixNano())
-		return false
+		s.setFault(nil)
+		began := time.Now()
+		alarm := r.clip(t, 1, spool.Alarm, 10)
+		require.NoError(t, r.Wait(t.Context(), alarm))
+		require.Less(t, time.Since(began), hurryWithin)
+		require.Equal(t, keysOf(alarm), s.order[:2])
 	})
-	r.start(t)
-	r.waitAll(t)
-	require.GreaterOrEqual(t, second.Load()-first.Load(), int64(time.Second))
 }
 
 // Something else under our name: never released, never overwritten, and the
 // others go on.
 func TestR2_ForeignObjectUnderOurName(t *testing.T) {
-	t.Parallel()
-	s := newFakeStore(t)
-	r := honest(t, s)
-	bad := r.clip(t, 0, spool.Alarm, 10)
-	s.objects[cloud.ObjectKey(serial, bindID, bad)+".mp4.age"] = []byte("not ours")
-	good := r.clip(t, 1, spool.Routine, 10)
-	r.start(t)
-	r.names = []string{good}
-	r.waitAll(t)
-	require.True(t, r.card.Pending(bad))
-	require.EqualValues(t, 1, r.Stats().Refused)
-	require.Equal(t, "not ours", string(s.objects[cloud.ObjectKey(serial, bindID, bad)+".mp4.age"]))
+	bubble(t, func(t *testing.T) {
+		s := newMemStore(t)
+		r := honest(t, s)
+		bad := r.clip(t, 0, spool.Alarm, 10)
+		s.objects[keysOf(bad)[0]] = []byte("not ours")
+		good := r.clip(t, 1, spool.Routine, 10)
+		r.start(t)
+		r.names = []string{good}
+		r.waitAll(t)
+		require.True(t, r.card.Pending(bad))
+		require.EqualValues(t, 1, r.Stats().Refused)
+		require.Equal(t, "not ours", string(s.objects[keysOf(bad)[0]]))
+	})
 }
 
 type finalError struct{}
@@ -212,139 +336,237 @@ func (finalError) Error() string   { return "no" }
 func (finalError) Permanent() bool { return true }
 
 func TestFinalRefusalHoldsUpNobody(t *testing.T) {
-	t.Parallel()
-	s := newFakeStore(t)
-	var asked atomic.Int32
-	r := newRig(t, Config{Hosts: []string{s.host()}, AllowPrivate: true, Roots: s.roots()}, func(q cloud.GrantRequest, g *cloud.Grant) error {
-		if strings.Contains(q.Key, "T0300") {
-			asked.Add(1)
-			return fmt.Errorf("asking: %w", finalError{})
-		}
-		*g = s.grant(q)
-		return nil
+	bubble(t, func(t *testing.T) {
+		s := newMemStore(t)
+		var asked atomic.Int32
+		r := newRig(t, s.config(), func(q cloud.GrantRequest, g *cloud.Grant) error {
+			if strings.Contains(q.Key, "T0300") && strings.HasSuffix(q.Key, ".mp4.age") {
+				asked.Add(1)
+				return fmt.Errorf("asking: %w", finalError{})
+			}
+			return s.honest(q, g)
+		})
+		bad, good := r.clip(t, 0, spool.Alarm, 10), r.clip(t, 1, spool.Routine, 10)
+		r.start(t)
+		r.names = []string{good}
+		r.waitAll(t)
+		require.True(t, r.card.Pending(bad))
+		require.LessOrEqual(t, asked.Load(), int32(2))
+		require.EqualValues(t, 1, r.Stats().Refused)
 	})
-	bad, good := r.clip(t, 0, spool.Alarm, 10), r.clip(t, 1, spool.Routine, 10)
-	r.start(t)
-	r.names = []string{good}
-	r.waitAll(t)
-	require.True(t, r.card.Pending(bad))
-	require.EqualValues(t, 1, asked.Load())
-	require.EqualValues(t, 1, r.Stats().Refused)
 }
 
 func TestR8_CloudAwayThenBack(t *testing.T) {
-	t.Parallel()
-	s := newFakeStore(t)
-	var left atomic.Int32
-	left.Store(5)
-	r := newRig(t, Config{Hosts: []string{s.host()}, AllowPrivate: true, Roots: s.roots()}, func(q cloud.GrantRequest, g *cloud.Grant) error {
-		if left.Add(-1) >= 0 {
-			return errors.New("offline")
+	bubble(t, func(t *testing.T) {
+		s := newMemStore(t)
+		var back atomic.Bool
+		r := newRig(t, s.config(), func(q cloud.GrantRequest, g *cloud.Grant) error {
+			if !back.Load() {
+				return errors.New("offline")
+			}
+			return s.honest(q, g)
+		})
+		for i := range 9 {
+			r.clip(t, i, spool.Routine, 10)
 		}
-		*g = s.grant(q)
-		return nil
+		r.start(t)
+		time.Sleep(12 * time.Hour)
+		require.ErrorContains(t, r.Stats().LastError, "offline")
+		require.InDelta(t, 12*60/2.5, r.Stats().Retries, 90, "every two and a half minutes")
+		back.Store(true)
+		began := time.Now()
+		r.Kick()
+		r.waitAll(t)
+		require.Less(t, time.Since(began), time.Second)
+		require.Equal(t, keysOf(r.names...), s.order)
+		s.checkStored(t, r)
 	})
-	r.clip(t, 0, spool.Routine, 10)
-	r.start(t)
-	r.waitAll(t)
-	s.checkStored(t, r)
-	require.GreaterOrEqual(t, r.Stats().Retries, uint64(5))
 }
 
 func TestNothingLeavesWithoutPrefix(t *testing.T) {
-	t.Parallel()
-	s := newFakeStore(t)
-	var bound atomic.Bool
-	asked := make(chan struct{}, 100)
-	r := newRig(t, Config{Hosts: []string{s.host()}, AllowPrivate: true, Roots: s.roots(), MaxWait: time.Hour,
-		Prefix: func() (string, bool) { asked <- struct{}{}; return bindID, bound.Load() }},
-		func(q cloud.GrantRequest, g *cloud.Grant) error {
-			require.True(t, bound.Load())
-			*g = s.grant(q)
-			return nil
+	bubble(t, func(t *testing.T) {
+		s := newMemStore(t)
+		var bound atomic.Bool
+		cfg := s.config()
+		cfg.Prefix = func() (string, bool) { return bindID, bound.Load() }
+		r := newRig(t, cfg, func(q cloud.GrantRequest, g *cloud.Grant) error {
+			if !bound.Load() {
+				t.Error("asked without a binding")
+			}
+			return s.honest(q, g)
 		})
-	r.clip(t, 0, spool.Routine, 10)
-	r.start(t)
-	<-asked
-	bound.Store(true)
-	r.Kick()
-	r.waitAll(t)
+		r.clip(t, 0, spool.Routine, 10)
+		r.start(t)
+		time.Sleep(time.Hour)
+		require.Zero(t, r.Stats().Retries)
+		bound.Store(true)
+		r.Kick()
+		r.waitAll(t)
+	})
+}
+
+// P12: what is switched off ends in the middle of a transfer.
+func TestP12_NothingLeavesAfterSwitchingOff(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newMemStore(t)
+		s.net.rate = 1000
+		off := atomic.Bool{}
+		cfg := s.config()
+		cfg.Prefix = func() (string, bool) { return bindID, !off.Load() }
+		r := newRig(t, cfg, s.honest)
+		name := r.clip(t, 0, spool.Routine, 1_000_000)
+		r.start(t)
+		time.Sleep(time.Minute)
+		off.Store(true)
+		r.Kick()
+		time.Sleep(time.Second)
+		s.net.set(func(m *memNet) { m.sent = nil })
+		time.Sleep(time.Hour)
+		s.net.set(func(m *memNet) { require.Empty(t, m.sent) })
+		require.Zero(t, r.Stats().Retries)
+		require.True(t, r.card.Pending(name))
+		off.Store(false)
+		r.Kick()
+		r.waitAll(t)
+		s.checkStored(t, r)
+	})
+}
+
+// What is wiped while it is held, or sent, is forgotten.
+func TestP7_WipedObjectsAreForgotten(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newMemStore(t)
+		s.net.rate = 1000
+		r := honest(t, s)
+		var gone []string
+		for i := range 3 {
+			gone = append(gone, r.clip(t, i, spool.Routine, 100_000))
+		}
+		r.start(t)
+		time.Sleep(10 * time.Second)
+		waited := make(chan error, 1)
+		go func() { waited <- r.Wait(t.Context(), gone[0]) }()
+		time.Sleep(time.Second)
+		require.NoError(t, r.card.Wipe())
+		r.names = nil
+		r.clip(t, 5, spool.Routine, 10)
+		r.waitAll(t)
+		require.Error(t, <-waited)
+		require.Zero(t, r.Stats().Backlog)
+		for _, key := range keysOf(gone[1:]...) {
+			require.NotContains(t, s.objects, key)
+		}
+	})
+}
+
+// A card that comes back offers again what is held: it is sent once.
+func TestR7_ObjectOfferedTwiceIsSentOnce(t *testing.T) {
+	t.Parallel()
+	q := newQueue(time.Minute)
+	o := spool.Object{Name: "a", Lane: spool.Routine, Parts: []spool.Part{{Name: "a"}}}
+	q.push(o)
+	q.push(o)
+	require.Len(t, q.jobs, 1)
 }
 
 func TestWait(t *testing.T) {
-	t.Parallel()
-	s := newFakeStore(t)
-	r := honest(t, s)
-	name := r.clip(t, 0, spool.Routine, 10)
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	require.ErrorIs(t, r.Wait(ctx, name), context.Canceled)
-	require.Empty(t, r.waiters)
-	r.start(t)
-	r.waitAll(t)
-	require.NoError(t, r.Wait(ctx, name), "already confirmed")
-	require.Empty(t, r.waiters)
-}
-
-func TestBandwidthCapHoldsInBursts(t *testing.T) {
-	t.Parallel()
-	s := newFakeStore(t)
-	r := newRig(t, Config{Hosts: []string{s.host()}, AllowPrivate: true, Roots: s.roots(), Bandwidth: 200 << 10},
-		func(q cloud.GrantRequest, g *cloud.Grant) error { *g = s.grant(q); return nil })
-	began := time.Now()
-	r.clip(t, 0, spool.Routine, 116<<10) // 16 KiB at once, 100 KiB at 200 KiB/s
-	r.start(t)
-	r.waitAll(t)
-	require.GreaterOrEqual(t, time.Since(began), 480*time.Millisecond)
-	s.checkStored(t, r)
-}
-
-// An uplink slower than any total time-out is no fault.
-func TestSlowIsNotStalled(t *testing.T) {
-	t.Parallel()
-	s := newFakeStore(t)
-	r := honest(t, s) // stall after 400 ms
-	began := time.Now()
-	s.setFault(func(_ http.ResponseWriter, req *http.Request, _ string) bool {
-		if req.Method == http.MethodPut {
-			tick := time.NewTicker(50 * time.Millisecond)
-			defer tick.Stop()
-			for range 24 {
-				<-tick.C
-				io.CopyN(io.Discard, req.Body, 512<<10)
-			}
-		}
-		return false
+	bubble(t, func(t *testing.T) {
+		s := newMemStore(t)
+		r := honest(t, s)
+		name := r.clip(t, 0, spool.Routine, 10)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		require.ErrorIs(t, r.Wait(ctx, name), context.Canceled)
+		require.Empty(t, r.waiters)
+		r.start(t)
+		r.waitAll(t)
+		require.NoError(t, r.Wait(ctx, name), "already confirmed")
+		require.Empty(t, r.waiters)
 	})
-	r.clip(t, 0, spool.Routine, 12<<20)
-	r.start(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
-	defer cancel()
-	for r.Stats().Retries == 0 && ctx.Err() == nil && time.Since(began) < 1300*time.Millisecond {
-		<-time.After(20 * time.Millisecond)
-	}
-	require.Zero(t, r.Stats().Retries, "%v", r.Stats().LastError)
 }
 
-func TestS11_NoClientCertificateNoProxyRightName(t *testing.T) {
-	s := newFakeStore(t)
-	t.Setenv("HTTPS_PROXY", "http://127.0.0.1:1")
-	r := honest(t, s)
-	r.clip(t, 0, spool.Routine, 10)
-	r.start(t)
-	r.waitAll(t)
+// The end of Run gives everything back to the card.
+func TestR2_EndOfRunGivesBack(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newMemStore(t)
+		s.net.rate = 1000
+		r := honest(t, s)
+		for i := range 6 {
+			r.clip(t, i, spool.Routine, 100_000)
+		}
+		for range 3 {
+			r.start(t)
+			time.Sleep(10 * time.Second)
+			r.stop()
+			require.Zero(t, r.held())
+		}
+		r.start(t)
+		r.waitAll(t)
+		s.checkStored(t, r)
+		require.Equal(t, keysOf(r.names...), s.order)
+	})
+}
 
-	other := httptest.NewTLSServer(http.NotFoundHandler()) // same certificate, but its pool is empty below
-	defer other.Close()
-	r = newRig(t, Config{Hosts: []string{strings.TrimPrefix(other.URL, "https://")}, AllowPrivate: true, Roots: newFakePool()},
-		func(q cloud.GrantRequest, g *cloud.Grant) error {
-			*g = s.grant(q)
-			g.Put.URL = strings.Replace(g.Put.URL, s.URL, other.URL, 1)
-			g.Head.URL = g.Put.URL
-			return nil
-		})
-	r.clip(t, 0, spool.Routine, 10)
-	r.start(t)
-	require.Eventually(t, func() bool { return r.Stats().Retries > 1 }, 5*time.Second, 5*time.Millisecond)
-	require.ErrorContains(t, r.Stats().LastError, "certificate signed by unknown authority")
+// R3-like: no window of time has more than the cap and one burst, whatever is
+// sent, alarms on a second connection included.
+func TestM4_BandwidthCapHoldsInBursts(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newMemStore(t)
+		cfg := s.config()
+		const bandwidth = 50_000
+		cfg.Bandwidth = bandwidth
+		r := newRig(t, cfg, s.honest)
+		for i := range 4 {
+			r.clip(t, i, spool.Routine, 400_000)
+		}
+		r.start(t)
+		time.Sleep(3 * time.Second)
+		r.clip(t, 8, spool.Alarm, 100_000)
+		time.Sleep(time.Second)
+		require.Len(t, r.Stats().Sending, 2)
+		r.waitAll(t)
+		time.Sleep(time.Minute) // idle: the bucket is no fuller than a burst
+		r.clip(t, 9, spool.Routine, 400_000)
+		r.waitAll(t)
+		s.checkStored(t, r)
+		sent, total := s.net.sent, 0
+		for i := range sent {
+			total += sent[i].n
+			n := 0
+			for j := i; j < len(sent) && sent[j].at.Sub(sent[i].at) <= time.Second; j++ {
+				n += sent[j].n
+			}
+			require.LessOrEqual(t, n, bandwidth+burst+100)
+		}
+		require.Greater(t, total, 2_100_000)
+		require.Zero(t, r.Stats().Retries, "%v", r.Stats().LastError)
+	})
+}
+
+func TestM4_CapIsUsed(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newMemStore(t)
+		cfg := s.config()
+		cfg.Bandwidth = 4000 // the least: an hour for what follows
+		r := newRig(t, cfg, s.honest)
+		began := time.Now()
+		r.clip(t, 0, spool.Routine, 4000*3600)
+		r.start(t)
+		r.waitAll(t)
+		require.InDelta(t, 3600, time.Since(began).Seconds(), 60)
+		require.Zero(t, r.Stats().Retries, "slow is not stalled: %v", r.Stats().LastError)
+	})
+}
+
+func TestM4_BandwidthIsChecked(t *testing.T) {
+	t.Parallel()
+	s := newFakeStore(t)
+	cfg := s.config()
+	cfg.Spool, cfg.Ask = &spool.Spool{}, func(context.Context, string, any, any) error { return nil }
+	cfg.Prefix = func() (string, bool) { return "", false }
+	for n, ok := range map[int64]bool{0: true, -1: false, 1: false, minBandwidth: true, 1 << 40: true} {
+		cfg.Bandwidth = n
+		_, err := New(cfg)
+		require.Equal(t, ok, err == nil, n)
+	}
 }
