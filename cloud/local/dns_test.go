@@ -140,7 +140,7 @@ func TestP8_NothingThatIsSaidNamesTheCamera(t *testing.T) {
 	require.LessOrEqual(t, len(b), 512)
 }
 
-func TestS3_OnlyAddressesOfTheOwnLinkCount(t *testing.T) {
+func TestFind_OnlyAddressesOfTheOwnLinkCount(t *testing.T) {
 	t.Parallel()
 	l := link{net.Interface{Name: "eth0"}, []netip.Prefix{netip.MustParsePrefix("192.168.1.7/24"), netip.MustParsePrefix("fe80::7/64")}}
 	for a, near := range map[string]bool{"192.168.1.5": true, "::ffff:192.168.1.5": true, "fe80::5%eth0": true,

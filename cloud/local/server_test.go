@@ -192,7 +192,7 @@ func TestR6_WhoSaysNothingForFiveMinutesIsLetGo(t *testing.T) {
 }
 
 // One host that opens connections without end takes its own, not those of others.
-func TestS3_R6_AHostThatOpensManyTakesAwayItsOwn(t *testing.T) {
+func TestR6_AHostThatOpensManyTakesAwayItsOwn(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		var members, others []*Conn
 		for i := range 4 {

@@ -120,7 +120,7 @@ func TestS1_StrangersGetNoSessionOverTCP(t *testing.T) {
 }
 
 // When the camera goes away, a command that waits is told so at once.
-func TestR1_EndOfTheCameraEndsWhatWaits(t *testing.T) {
+func TestM5_EndOfTheCameraEndsWhatWaits(t *testing.T) {
 	t.Parallel()
 	ann := identity.NewKeyPair()
 	c := newCamera(t, ann.Public)
