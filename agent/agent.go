@@ -7,6 +7,7 @@ package agent
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"os"
@@ -23,6 +24,7 @@ import (
 	"iid2secure.nl/camagent/cloud/identity"
 	"iid2secure.nl/camagent/cloud/link"
 	"iid2secure.nl/camagent/cloud/local"
+	"iid2secure.nl/camagent/cloud/site"
 	"iid2secure.nl/camagent/cloud/spool"
 	"iid2secure.nl/camagent/cloud/upload"
 	"iid2secure.nl/camagent/config"
@@ -55,6 +57,8 @@ type Agent struct {
 	reads    cardReader
 
 	link     *link.Device // nil without a broker, as all that follows
+	site     *site.Chooser
+	roots    *x509.CertPool // by which broker and storage are trusted
 	pairing  *bind.Pairing
 	sessions *channel.Server // nil also without local
 	uploader *upload.Uploader

@@ -1,8 +1,11 @@
 package agent
 
 import (
+	"context"
 	"runtime/debug"
 	"time"
+
+	"go.uber.org/zap"
 
 	"iid2secure.nl/camagent/cloud"
 	"iid2secure.nl/camagent/cloud/clock"
@@ -12,6 +15,40 @@ import (
 func (a *Agent) openClock() (err error) {
 	a.clock, err = clock.Open(a.cfg.StateDir, buildTime())
 	return err
+}
+
+// How often the clock is looked at, and when its time is kept for the next start:
+// soon after the start, then seldom, to spare the flash, and at the end.
+const (
+	clockEvery = 10 * time.Second
+	clockFirst = time.Minute
+	clockKeeps = time.Hour
+)
+
+// keepClock keeps the time for the next start, and tells the owner of a clock that
+// is wrong.
+func (a *Agent) keepClock(ctx context.Context) error {
+	t := time.NewTicker(clockEvery)
+	defer t.Stop()
+	defer a.saveClock()
+	for due := time.Now().Add(clockFirst); ; {
+		a.health.report("clock", a.clock.Wrong())
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if now := time.Now(); !now.Before(due) {
+			a.saveClock()
+			due = now.Add(clockKeeps)
+		}
+	}
+}
+
+func (a *Agent) saveClock() {
+	if err := a.clock.Save(); err != nil {
+		a.log.Warn("the time is not kept", zap.Error(err))
+	}
 }
 
 // firstBuild is when a program was built that does not say it.

@@ -23,16 +23,18 @@ import (
 
 // openCloud prepares the link, if a broker is configured.
 func (a *Agent) openCloud() (err error) {
-	if a.cfg.Cloud.Broker == "" {
+	if a.cfg.Cloud.Off() {
 		return nil
 	}
-	roots, err := Roots(a.cfg.Cloud)
-	if err != nil {
+	if a.roots, err = Roots(a.cfg.Cloud); err != nil {
+		return err
+	}
+	t := a.clock.Secure(&tls.Config{Certificates: []tls.Certificate{a.id.TLS}, RootCAs: a.roots, MinVersion: tls.VersionTLS13})
+	if err := a.openSite(t); err != nil {
 		return err
 	}
 	a.link, err = link.NewDevice(link.DeviceConfig{
-		Broker: a.cfg.Cloud.Broker, Serial: a.id.Serial, Presence: a.presenceStatement,
-		TLS:      &tls.Config{Certificates: []tls.Certificate{a.id.TLS}, RootCAs: roots},
+		Choose: a.site.Choose, TLS: t, Serial: a.id.Serial, Presence: a.presenceStatement,
 		OnChange: a.linkChanged, Log: a.log.Named("link"),
 	})
 	if err != nil {
@@ -44,7 +46,7 @@ func (a *Agent) openCloud() (err error) {
 	a.sessions = a.newSessions()
 	a.uploader, err = upload.New(upload.Config{
 		Spool: a.card, Ask: a.ask, Serial: a.id.Serial, Prefix: a.bindID,
-		Hosts: a.cfg.Cloud.StorageHosts, AllowPrivate: a.cfg.Cloud.AllowPrivate, Roots: roots, Log: a.log.Named("upload"),
+		Hosts: a.cfg.Cloud.StorageHosts, AllowPrivate: a.cfg.Cloud.AllowPrivate, Roots: a.roots, Log: a.log.Named("upload"),
 	})
 	return err
 }
@@ -70,6 +72,8 @@ func Roots(cfg config.Cloud) (*x509.CertPool, error) {
 // linkChanged is told of every connect (nil) and of the end of every connection.
 func (a *Agent) linkChanged(err error) {
 	a.health.report("broker", err)
+	a.site.Tried(err)
+	a.clock.Heed(err, a.roots)
 	if err == nil {
 		a.uploader.Kick() // what waited for grants need not wait longer
 	}
@@ -124,6 +128,7 @@ func (a *Agent) uploadStats() command.UploadStatus {
 		up := a.uploader.Stats()
 		out.Done = up.Confirmed
 		err := up.LastError
+		a.clock.Heed(err, a.roots)
 		if errors.Is(err, link.ErrOffline) {
 			err = nil // the condition "broker" says that already
 		}

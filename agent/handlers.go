@@ -45,7 +45,7 @@ func (a *Agent) statusGet(_ context.Context, member string, _ command.None) (com
 	card := a.card.Stats()
 	up := a.uploadStats()
 	return command.Status{
-		Version: cloud.Version, Uptime: a.uptime().Milliseconds(), Time: time.Now().UTC().Format(time.RFC3339Nano),
+		Version: cloud.Version, Uptime: a.uptime().Milliseconds(), Time: a.clock.Now().Format(time.RFC3339Nano), Clock: a.clock.Trust(), Site: a.siteStatus(),
 		Board: a.board.Info(), Capabilities: a.board.Capabilities(),
 		Streams:    a.streamStatus(),
 		Live:       a.liveStatus(member),

@@ -36,6 +36,7 @@ func (a *Agent) services(button <-chan os.Signal) []service {
 		{"card", a.watchCard},
 		{"buttons", a.watchButtons},
 		{"indicator", a.indicate},
+		{"clock", a.keepClock},
 	}
 	for i, s := range a.streams {
 		list = append(list, service{"stream " + s.Name, func(ctx context.Context) error { return a.camera.pump(ctx, i) }})
@@ -44,6 +45,7 @@ func (a *Agent) services(button <-chan os.Signal) []service {
 		list = append(list,
 			service{"signal", func(ctx context.Context) error { return a.pressed(ctx, button) }},
 			service{"link", a.link.Run},
+			service{"site", a.site.Run},
 			service{"pairing", a.pairing.Run},
 			service{"upload", a.uploader.Run})
 	}

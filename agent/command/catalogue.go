@@ -36,6 +36,8 @@ type Status struct {
 	Version      string               `json:"version"`
 	Uptime       int64                `json:"uptime_ms"`
 	Time         string               `json:"time"` // the camera's clock, RFC 3339
+	Clock        cloud.Clock          `json:"clock"`
+	Site         *SiteStatus          `json:"site,omitempty"` // where there are several
 	Board        hal.Info             `json:"board"`
 	Capabilities []hal.Capability     `json:"capabilities"`
 	Streams      []StreamStatus       `json:"streams"`

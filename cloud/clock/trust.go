@@ -62,7 +62,10 @@ func (c *Clock) Heed(err error, roots *x509.CertPool) {
 	t, synced, _ := c.readAt(now)
 	leaf := bad.UnverifiedCertificates[0]
 	begin, ok := validFrom(bad.UnverifiedCertificates, roots, t)
-	if ok && !synced {
+	switch {
+	case ok && begin.Equal(t):
+		return // the clock has been set since
+	case ok && !synced:
 		c.raise(begin, now)
 		return
 	}

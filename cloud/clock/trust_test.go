@@ -123,9 +123,12 @@ func TestS9_NobodyElseMovesTheFloor(t *testing.T) {
 	require.WithinDuration(t, day(2026, 6, 1), c.Now(), time.Minute)
 	require.ErrorContains(t, c.Wrong(), "the clock says 2026-06-01 00:00:")
 	require.ErrorContains(t, c.Wrong(), "2026-09-01 00:00:00 to 2027-09-01")
+	refused := s.meet(t, c, s.roots)
 	k.put(day(2026, 10, 1), true)
 	require.NoError(t, s.meet(t, c, s.roots))
 	require.NoError(t, c.Wrong())
+	c.Heed(refused, s.roots)
+	require.NoError(t, c.Wrong(), "what was told before the clock was set")
 }
 
 // A clock that lies about the future keeps the camera away from its cloud for as

@@ -173,7 +173,7 @@ func (c *checkRun) all(ctx context.Context, cfg config.Config, quiet bool) error
 	c.found("clock", tell, err)
 	tell, err = checkCard(cfg.Card)
 	c.found("card", tell, err)
-	if cfg.Cloud.Broker != "" {
+	if !cfg.Cloud.Off() {
 		for _, s := range servers(cfg.Cloud) {
 			tell, err := checkServer(ctx, cfg, s, id)
 			c.found(s.what, tell, err)

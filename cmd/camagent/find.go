@@ -188,7 +188,10 @@ type server struct {
 }
 
 func servers(cfg config.Cloud) []server {
-	list := []server{{"broker", cfg.Broker, true}}
+	var list []server
+	for _, s := range cfg.AllSites() {
+		list = append(list, server{strings.TrimSpace("broker " + s.Name), s.Broker, true})
+	}
 	for _, h := range cfg.StorageHosts {
 		list = append(list, server{"storage", h, false})
 	}
