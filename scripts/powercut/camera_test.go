@@ -183,8 +183,10 @@ func (v *victim) judge() {
 		}
 	}
 	boots := r.Boots("main")
+	missing := 0
 	for _, b := range boots {
-		faults = append(faults, b.Frames()...)
+		wrong, n := b.Frames()
+		faults, missing = append(faults, wrong...), missing+n
 	}
 	var most, sum time.Duration
 	for _, l := range v.lives {
@@ -197,8 +199,8 @@ func (v *victim) judge() {
 	for _, f := range faults {
 		t.Error(f)
 	}
-	t.Logf("%d power cuts; %d clips, %d closed before the cut; %d gaps; footage lost a cut: %s at most, %s on average; %d violations", len(v.lives), len(r.Clips), len(v.closed),
-		len(r.Gaps), most.Round(time.Millisecond), (sum / time.Duration(len(v.lives))).Round(time.Millisecond), len(faults))
+	t.Logf("%d power cuts; %d clips, %d closed before the cut; %d gaps; %d frames lost by the board; footage lost a cut: %s at most, %s on average; %d violations", len(v.lives), len(r.Clips), len(v.closed),
+		len(r.Gaps), missing, most.Round(time.Millisecond), (sum / time.Duration(len(v.lives))).Round(time.Millisecond), len(faults))
 }
 
 // lost is what was filmed before the cut and is in no clip.

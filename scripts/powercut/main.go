@@ -43,7 +43,7 @@ func mount(dir, device, kind string) (err error) {
 	}
 	for range 100 {
 		// As cards usually are: dates of use are not written.
-		if err = unix.Mount(device, dir, kind, unix.MS_NOATIME, ""); err == nil {
+		if err = unix.Mount(device, dir, kind, unix.MS_NOATIME|unix.MS_DIRSYNC, ""); err == nil {
 			return nil
 		}
 		time.Sleep(20 * time.Millisecond)

@@ -39,6 +39,7 @@ type machine struct {
 	root  string            // the kernel's own, with lib/modules
 	files map[string]string // in the guest: on the host
 	plan  plan.Plan
+	disks []string // files of the host: /dev/vda, and so on
 }
 
 func newMachine(name string) (*machine, error) {
@@ -150,6 +151,16 @@ func (m *machine) goBuild(ctx context.Context, out string, args ...string) error
 	return nil
 }
 
+// diskArgs attaches the disks. A machine that is killed leaves on them what it has
+// written, as one does whose power is cut; the host itself is not to fail meanwhile.
+func (m *machine) diskArgs() (args []string) {
+	for i, file := range m.disks {
+		args = append(args, "-drive", fmt.Sprintf("if=none,id=disk%d,format=raw,cache=unsafe,file=%s", i, strings.ReplaceAll(file, ",", ",,")),
+			"-device", fmt.Sprintf("virtio-blk-device,drive=disk%d", i))
+	}
+	return args
+}
+
 // run boots the machine and waits for its end. It returns an error if the
 // machine did not come through its plan, whatever the results were.
 func (m *machine) run(ctx context.Context, console io.Writer, done func(plan.Result)) error {
@@ -171,6 +182,7 @@ func (m *machine) run(ctx context.Context, console io.Writer, done func(plan.Res
 		"-nodefaults", "-nic", "none", "-display", "none", "-monitor", "none", "-serial", "stdio", "-no-reboot",
 		"-kernel", filepath.Join(m.root, "kernel"), "-initrd", image,
 		"-append", "console=ttyAMA0 loglevel=0 panic=-1 mitigations=off random.trust_bootloader=on rootfstype=ramfs iomem=relaxed")
+	q.Args = append(q.Args, m.diskArgs()...)
 	q.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	q.Stdout, q.Stderr = in, os.Stderr
 	if err := q.Start(); err != nil {

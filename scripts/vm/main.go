@@ -37,7 +37,7 @@ func main() {
 	os.Exit(code)
 }
 
-var errUsage = errors.New("usage: vm run [-timeout D] [-file GUEST=HOST] ARCH MODULES PROGRAM [ARGUMENT...], or vm test [-v] [-timeout D] ARCH...")
+var errUsage = errors.New("usage: vm run [-timeout D] [-file GUEST=HOST] [-disk IMAGE] ARCH MODULES PROGRAM [ARGUMENT...], or vm test [-v] [-timeout D] ARCH...")
 
 func command(ctx context.Context, args []string) (int, error) {
 	if len(args) == 0 {
@@ -65,6 +65,11 @@ func runOne(ctx context.Context, args []string) (int, error) {
 		}
 		return nil
 	})
+	var disks []string
+	flags.Func("disk", "an image that is a disk of the guest (/dev/vda, with the module virtio_blk); may be given again", func(s string) error {
+		disks = append(disks, s)
+		return nil
+	})
 	_ = flags.Parse(args)
 	if flags.NArg() < 3 {
 		return 2, errUsage
@@ -76,6 +81,7 @@ func runOne(ctx context.Context, args []string) (int, error) {
 	if err := m.load(flags.Arg(1)); err != nil {
 		return 0, err
 	}
+	m.disks = disks
 	for guest, host := range files {
 		m.file(guest, host)
 	}

@@ -57,7 +57,7 @@ type Boot struct {
 	ID           string
 	Began, Ended time.Time // capture of the first picture, end of the last
 	Clips        []Clip    // by number of the first frame
-	Cut          bool      // a power cut has closed the last one
+	Gaps         []Gap     // those of this boot that tell of frames
 }
 
 // Boots are those of a stream, in the order of time.
@@ -67,36 +67,47 @@ func (r Report) Boots(stream string) (list []Boot) {
 		if c.Stream != stream {
 			continue
 		}
-		b := by[c.Details.Boot]
-		if b == nil {
-			b = &Boot{ID: c.Details.Boot}
-			by[c.Details.Boot] = b
+		if by[c.Details.Boot] == nil {
+			by[c.Details.Boot] = &Boot{ID: c.Details.Boot}
 		}
-		b.Clips = append(b.Clips, c)
+		by[c.Details.Boot].Clips = append(by[c.Details.Boot].Clips, c)
+	}
+	for _, g := range r.Gaps {
+		if b := by[g.Details.Boot]; b != nil && g.Stream == stream && g.Details.LastFrame > 0 {
+			b.Gaps = append(b.Gaps, g)
+		}
 	}
 	for _, b := range by {
 		slices.SortFunc(b.Clips, func(x, y Clip) int { return int(x.Details.FirstFrame) - int(y.Details.FirstFrame) })
-		last := b.Clips[len(b.Clips)-1]
-		b.Began, b.Ended, b.Cut = b.Clips[0].Began, last.Ended, last.Details.Cut
+		b.Began, b.Ended = b.Clips[0].Began, b.Clips[len(b.Clips)-1].Ended
 		list = append(list, *b)
 	}
 	slices.SortFunc(list, func(x, y Boot) int { return x.Began.Compare(y.Began) })
 	return list
 }
 
-// Frames tells which frames are missing, or there twice, between the first and
-// the last of each boot. A board that loses frames by itself makes such faults as well.
-func (b Boot) Frames() (faults []string) {
+// Frames tells where one clip does not go on with the frame after the last one
+// of the clip before, and no gap says so. Missing is how many numbers inside
+// clips have no picture: those that the board itself has lost.
+func (b Boot) Frames() (faults []string, missing int) {
 	for i, c := range b.Clips {
-		if n := int(c.Details.LastFrame) - int(c.Details.FirstFrame) + 1; n != c.Details.Frames {
+		n := int(c.Details.LastFrame) - int(c.Details.FirstFrame) + 1
+		if n < c.Details.Frames {
 			faults = append(faults, fmt.Sprintf("%s: %d frames from %d to %d", c.Name, c.Details.Frames, c.Details.FirstFrame, c.Details.LastFrame))
 		}
+		missing += max(0, n-c.Details.Frames)
 		if i == 0 {
 			continue
 		}
-		if want := b.Clips[i-1].Details.LastFrame + 1; c.Details.FirstFrame != want {
-			faults = append(faults, fmt.Sprintf("%s begins with frame %d, %s ended before %d", c.Name, c.Details.FirstFrame, b.Clips[i-1].Name, want))
+		before := b.Clips[i-1]
+		if want := before.Details.LastFrame + 1; c.Details.FirstFrame < want || c.Details.FirstFrame > want && !b.told(want, c.Details.FirstFrame-1) {
+			faults = append(faults, fmt.Sprintf("%s begins with frame %d, %s ended before %d", c.Name, c.Details.FirstFrame, before.Name, want))
 		}
 	}
-	return faults
+	return faults, missing
+}
+
+// told tells whether a gap covers these frames.
+func (b Boot) told(from, to uint64) bool {
+	return slices.ContainsFunc(b.Gaps, func(g Gap) bool { return g.Details.FirstFrame <= from && g.Details.LastFrame >= to })
 }

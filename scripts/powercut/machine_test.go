@@ -1,0 +1,95 @@
+//go:build powercut
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// file systems of cards that a virtual machine's kernel has; cuts are of each.
+var machines = []struct {
+	fs, mkfs, fsck string
+	modules        string
+	cuts           int
+}{
+	{"vfat", "mkfs.vfat", "fsck.vfat", "virtio_mmio,virtio_blk,vfat,nls_cp437,nls_ascii,nls_utf8", 20},
+}
+
+// TestR2_R3_PowerCutOfTheMachine kills virtual machines that write to a card.
+func TestR2_R3_PowerCutOfTheMachine(t *testing.T) {
+	dir := t.TempDir()
+	vm, writer := filepath.Join(root(t), ".vm", "bin", "vm"), filepath.Join(dir, "powercut")
+	build := exec.Command("go", "build", "-ldflags", "-s -w", "-o", writer, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOARCH=arm64")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for i, m := range machines {
+		t.Run(m.fs, func(t *testing.T) {
+			t.Parallel()
+			image := filepath.Join(t.TempDir(), "card")
+			if err := os.WriteFile(image, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Truncate(image, 64<<20); err != nil {
+				t.Fatal(err)
+			}
+			if out, err := exec.Command(m.mkfs, image).CombinedOutput(); err != nil {
+				t.Fatalf("%s: %v: %s", m.mkfs, err, out)
+			}
+			h, rng := newHistory(t), rand.New(rand.NewPCG(9, uint64(i)))
+			for range m.cuts {
+				bootAndCut(t, h, between(100*time.Millisecond, 2*time.Second, rng.Float64()),
+					vm, "run", "-disk", image, "arm64", m.modules, writer, "-device", "/dev/vda", "-fs", m.fs, "/card")
+			}
+			out, err := exec.Command(m.fsck, "-n", image).CombinedOutput()
+			t.Logf("%s of the card, never repaired: %v\n%s", m.fsck, err, out)
+			h.end(m.fs)
+		})
+	}
+}
+
+func root(t *testing.T) string {
+	t.Helper()
+	dir, err := filepath.Abs(filepath.Join("..", ".."))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// bootAndCut ends the machine some time after its writer is ready.
+func bootAndCut(t *testing.T, h *history, moment time.Duration, name string, args ...string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	c := exec.CommandContext(ctx, name, args...)
+	// The machine itself is killed; what it said until then still comes.
+	c.Cancel = func() error { return c.Process.Signal(syscall.SIGTERM) }
+	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	out, err := c.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ready := false
+	h.session(out, func() {
+		ready = true
+		t.Logf("ready after %s", time.Since(began).Round(10*time.Millisecond))
+		time.AfterFunc(moment, cancel)
+	})
+	if err := c.Wait(); !ready {
+		t.Fatal(fmt.Errorf("the machine did not get so far as to write: %w: %v", err, h.violations))
+	}
+}
