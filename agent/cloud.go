@@ -46,7 +46,7 @@ func (a *Agent) openCloud() (err error) {
 	a.sessions = a.newSessions()
 	a.uploader, err = upload.New(upload.Config{
 		Spool: a.card, Ask: a.ask, Serial: a.id.Serial, Prefix: a.bindID,
-		Hosts: a.cfg.Cloud.StorageHosts, AllowPrivate: a.cfg.Cloud.AllowPrivate, Roots: a.roots, Log: a.log.Named("upload"),
+		Hosts: a.cfg.Cloud.StorageHosts, AllowPrivate: a.cfg.Cloud.AllowPrivate, Roots: a.roots, Secure: a.clock.Secure, Log: a.log.Named("upload"),
 	})
 	return err
 }

@@ -35,11 +35,15 @@ func newStore(cfg Config) *store {
 	if cfg.dial != nil {
 		dial = cfg.dial
 	}
+	t := &tls.Config{RootCAs: cfg.Roots, MinVersion: tls.VersionTLS13}
+	if cfg.Secure != nil {
+		t = cfg.Secure(t)
+	}
 	s.rt = &http.Transport{
 		Proxy:       nil, // no proxy of the environment
 		DialContext: newLines(cfg.Bandwidth).dial(dial),
 		// No client certificate, whoever asks for one; our own roots. P4
-		TLSClientConfig:        &tls.Config{RootCAs: cfg.Roots, MinVersion: tls.VersionTLS13},
+		TLSClientConfig:        t,
 		TLSHandshakeTimeout:    cfg.Stall,
 		MaxIdleConnsPerHost:    senders,
 		IdleConnTimeout:        time.Minute,

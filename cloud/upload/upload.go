@@ -11,6 +11,7 @@ package upload
 
 import (
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -61,6 +62,7 @@ type Config struct {
 	Hosts        []string // the store's host:port, exactly as grants name them (port 443 may be left out)
 	AllowPrivate bool     // the store may have a loopback or private address
 	Roots        *x509.CertPool
+	Secure       func(*tls.Config) *tls.Config // has certificates judged by the device's clock; nil: the system's
 	Bandwidth    int64         // bytes a second, all connections and all that goes over them together; 0: no cap
 	Stall        time.Duration // 0: 30 s
 	MaxWait      time.Duration // longest span between attempts, 0: 5 minutes
