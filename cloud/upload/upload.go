@@ -63,9 +63,9 @@ type Config struct {
 	AllowPrivate bool     // the store may have a loopback or private address
 	Roots        *x509.CertPool
 	Secure       func(*tls.Config) *tls.Config // has certificates judged by the device's clock; nil: the system's
-	Bandwidth    int64         // bytes a second, all connections and all that goes over them together; 0: no cap
-	Stall        time.Duration // 0: 30 s
-	MaxWait      time.Duration // longest span between attempts, 0: 5 minutes
+	Bandwidth    int64                         // bytes a second, all connections and all that goes over them together; 0: no cap
+	Stall        time.Duration                 // 0: 30 s
+	MaxWait      time.Duration                 // longest span between attempts, 0: 5 minutes
 	Log          *zap.Logger
 
 	dial dialFunc // nil: the operating system's
