@@ -18,7 +18,7 @@ func (a *Agent) openCard() error {
 	dir := a.cfg.Card.Dir
 	c := a.cfg.Card
 	a.card = spool.New(dir, spool.Config{MaxBytes: int64(c.LimitMB) << 20, MinFree: int64(c.MinFreeMB) << 20,
-		MaxAge: time.Duration(c.MaxDays) * 24 * time.Hour, Now: a.clock.Now, RequireMount: c.RequireMount, Log: a.log.Named("card")})
+		MaxAge: time.Duration(c.MaxDays) * 24 * time.Hour, Now: a.agingClock, RequireMount: c.RequireMount, Log: a.log.Named("card")})
 	gaps := openGaps(a.cfg.StateDir, a.clock.Boot(), a.clock.At, func(err error) { a.health.report("records", err) })
 	a.clips = &clipStore{id: a.id, binding: a.binding, card: a.card, chains: a.chains, gaps: gaps, clock: a.clock, health: a.health}
 	a.clips.rebind()
@@ -32,6 +32,15 @@ func (a *Agent) openCard() error {
 		a.health.report("records", a.clips.recover(true))
 	}
 	return nil
+}
+
+// agingClock is by what clips on the card age: a clock that may be wrong by years
+// removes nothing.
+func (a *Agent) agingClock() time.Time {
+	if !a.clock.Trust().Synced {
+		return time.Time{}
+	}
+	return a.clock.Now()
 }
 
 // cardEvery is how often the card is looked at, retainEvery how often what is too

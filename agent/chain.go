@@ -107,13 +107,14 @@ func (c *chains) done(n number, err error) {
 }
 
 // told: a gap on the card tells of these numbers, or they are there after all.
-func (c *chains) told(list []number) {
+func (c *chains) told(list []number) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, n := range list {
 		delete(c.failed, n)
 		c.settle(n)
 	}
+	return c.write(c.state)
 }
 
 // settle forgets the name, in memory; the file follows with the next number, or

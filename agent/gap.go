@@ -2,7 +2,6 @@ package agent
 
 import (
 	"crypto/ed25519"
-	"errors"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -249,15 +248,46 @@ func (s *clipStore) record(stream string, reason cloud.GapReason, missing []clou
 	return err
 }
 
+// patience spares numbers of the chain, of which every try takes one, when the
+// card takes no record. Not for several goroutines.
+type patience struct {
+	wait  time.Duration
+	until time.Time
+}
+
+const (
+	patienceLeast = 10 * time.Second
+	patienceMost  = 10 * time.Minute
+)
+
+func (p *patience) over() bool { return !time.Now().Before(p.until) }
+
+func (p *patience) note(err error) {
+	if err == nil {
+		*p = patience{}
+		return
+	}
+	p.wait = min(max(2*p.wait, patienceLeast), patienceMost)
+	p.until = time.Now().Add(p.wait)
+}
+
 // tellGaps signs what has been missed, what the card has given up, and the
 // numbers that never reached it.
 func (s *clipStore) tellGaps() error {
 	_, bindID, bound := s.binding.Binding()
-	if !bound || s.chains.isLost() {
+	if !bound || s.chains.isLost() || !s.patience.over() {
 		return nil
 	}
 	s.gaps.rebind(bindID)
-	return errors.Join(s.tellNumbers(bindID), s.tellMissed(), s.tellDropped())
+	err := s.tellNumbers(bindID)
+	if err == nil {
+		err = s.tellMissed()
+	}
+	if err == nil {
+		err = s.tellDropped()
+	}
+	s.patience.note(err)
+	return err
 }
 
 func (s *clipStore) tellMissed() error {
@@ -277,9 +307,10 @@ func (s *clipStore) tellMissed() error {
 func (s *clipStore) tellNumbers(bindID string) error {
 	list, failed := s.chains.missing(bindID)
 	groups := map[gapKey][]number{}
+	var here []number
 	for _, n := range list {
-		if s.card.Has(n.Name) {
-			s.chains.told([]number{n})
+		if s.holds(n) {
+			here = append(here, n)
 			continue
 		}
 		key := gapKey{n.Stream, cloud.GapCut}
@@ -298,9 +329,28 @@ func (s *clipStore) tellNumbers(bindID string) error {
 		if err := s.record(key.Stream, key.Reason, spans(numbers), cloud.GapDetails{Boot: s.clock.Boot(), From: timeText(from), To: timeText(to)}); err != nil {
 			return err
 		}
-		s.chains.told(group)
+		if err := s.chains.told(group); err != nil {
+			return err
+		}
 	}
-	return nil
+	if len(here) == 0 {
+		return nil
+	}
+	return s.chains.told(here)
+}
+
+// holds tells whether the card has the statement with this number. A clip that was
+// cut has another one under the same name.
+func (s *clipStore) holds(n number) bool {
+	if !s.card.Has(n.Name) {
+		return false
+	}
+	token, err := s.readSmall(statementFile(n.Name))
+	if err != nil {
+		return false
+	}
+	_, stream, sequence, err := s.readStatement(token)
+	return err == nil && stream == n.Stream && sequence == n.Sequence
 }
 
 // widen takes the begin of a clip, by its name, into a span of time.

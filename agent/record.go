@@ -33,6 +33,7 @@ type clipStore struct {
 	health  *health
 
 	open, closed atomic.Uint64
+	patience     patience // of tellGaps
 }
 
 var (

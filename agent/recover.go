@@ -154,9 +154,7 @@ func (s *clipStore) restore(bindID string) error {
 // readHead takes one object of the card into the heads, if it is a statement of
 // this binding.
 func (s *clipStore) readHead(name, bindID string, heads map[string]command.ChainHead) {
-	if len(name) == cloud.ClipNameLen {
-		name += cloud.ExtManifest
-	}
+	name = statementFile(name)
 	if !strings.HasSuffix(name, cloud.ExtManifest) { // a gap's ending is one, too
 		return
 	}
@@ -169,6 +167,14 @@ func (s *clipStore) readHead(name, bindID string, heads map[string]command.Chain
 	if err == nil && head.BindID == bindID && n > heads[stream].Sequence {
 		heads[stream] = command.ChainHead{Sequence: n, Hash: seal.Hash(token)}
 	}
+}
+
+// statementFile is where the statement of an object lies: a clip's manifest, or a gap.
+func statementFile(name string) string {
+	if len(name) == cloud.ClipNameLen {
+		return name + cloud.ExtManifest
+	}
+	return name
 }
 
 func (s *clipStore) readSmall(name string) (string, error) {

@@ -81,6 +81,13 @@ func (b *storeBench) bind() {
 	<-done
 }
 
+// again gives the camera another owner.
+func (b *storeBench) again() {
+	b.t.Helper()
+	require.NoError(b.t, b.binding.Unbind())
+	b.bind()
+}
+
 // start begins a run of the program on what the one before has left.
 func (b *storeBench) start() {
 	b.t.Helper()
