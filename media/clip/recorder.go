@@ -48,7 +48,8 @@ func (r *Recorder) Run(ctx context.Context) error {
 	}
 }
 
-// abandon leaves nothing open, also after a panic.
+// abandon leaves nothing open, also after a panic: what was open then is tried
+// again when Run is.
 func (r *Recorder) abandon() {
 	if r.open != nil {
 		r.open.sink.Abort()
@@ -278,7 +279,7 @@ func (r *Recorder) create(ctx context.Context, s *media.Sample, want Order) (Sin
 // mustRoll tells whether the key frame s is to begin a new clip, or none.
 func (r *Recorder) mustRoll(s *media.Sample, want Order) bool {
 	c := r.open
-	if c.changed || want != c.want {
+	if c.changed || want != c.want || stale(c.sink) {
 		return true
 	}
 	limit := r.cfg.Length
