@@ -163,7 +163,14 @@ func begins(resp *http.Response, offset int64) error {
 		}
 		return nil
 	}
-	return errors.New("answered " + resp.Status)
+	e := &Error{Status: resp.StatusCode, Code: CodeBadRequest, Message: "answered " + resp.Status}
+	switch {
+	case resp.StatusCode == http.StatusNotFound:
+		e.Code = CodeNotFound
+	case resp.StatusCode >= 500:
+		e.Code = CodeUnavailable
+	}
+	return e
 }
 
 func cameraPath(serial cloud.Serial) string { return "/v1/cameras/" + url.PathEscape(serial.Plain()) }

@@ -9,33 +9,32 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"iid2secure.nl/camagent/cmd/camctl/internal/fetch"
 	"iid2secure.nl/camagent/cmd/camctl/internal/home"
 	"iid2secure.nl/camagent/cmd/camctl/internal/mirror"
 )
 
 func (c *ctl) syncCommand() *cobra.Command {
 	var follow bool
+	var source sourceFlags
 	cmd := &cobra.Command{
 		Use: "sync DIR", Short: "Fetch, verify and decrypt all clips that are not in DIR yet",
 		Long: "Fetch, verify and decrypt all clips that are not in DIR yet: CLIP.mp4, and CLIP.json with what the camera signed. " +
 			"Nothing is ever deleted. A clip that is missing or forged is told in one line.",
 		Args: takes(1, 1, "a folder"),
-		RunE: func(cmd *cobra.Command, args []string) error { return c.sync(cmd.Context(), args[0], follow) },
+		RunE: func(cmd *cobra.Command, args []string) error { return c.sync(cmd.Context(), args[0], follow, &source) },
 	}
+	source.define(cmd)
 	cmd.Flags().BoolVar(&follow, "follow", false, "go on, and fetch clips as they arrive, until Ctrl-C")
 	return cmd
 }
 
-func (c *ctl) sync(ctx context.Context, dir string, follow bool) error {
-	o, err := c.own(ctx)
-	if err != nil {
-		return err
-	}
-	g, done, err := c.getter(o)
-	if err != nil {
-		return err
-	}
-	defer done()
+func (c *ctl) sync(ctx context.Context, dir string, follow bool, source *sourceFlags) error {
+	return c.from(ctx, source, func(_ owned, g *fetch.Getter) error { return c.syncFrom(ctx, g, dir, follow) })
+}
+
+func (c *ctl) syncFrom(ctx context.Context, g *fetch.Getter, dir string, follow bool) error {
+	g.Retries = 0 // the mirror looks again by itself
 	unlock, err := claimFolder(dir)
 	if err != nil {
 		return err
@@ -51,7 +50,7 @@ func (c *ctl) sync(ctx context.Context, dir string, follow bool) error {
 	case follow && errors.Is(err, context.Canceled) && ctx.Err() != nil:
 		return nil
 	case err != nil:
-		return explainCloud(err)
+		return err
 	case sum.Refused > 0:
 		return fmt.Errorf("%d clips are not what the camera made, and were not kept", sum.Refused)
 	}

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"io"
 	"strings"
 	"testing"
@@ -39,28 +37,6 @@ func TestSettings_PrintedAsSetReads(t *testing.T) {
 	require.Equal(t, 3, *p.Streams["sub"].GOP)
 	require.True(t, *p.Microphone)
 	require.Len(t, setters(), len(strings.Fields(out.String())))
-}
-
-// pages is a camera with a list of clips.
-type pages struct{ answers []command.ClipsPage }
-
-func (p *pages) Call(_ context.Context, _ string, _, result any) error {
-	if len(p.answers) == 0 {
-		return errors.New("asked too often")
-	}
-	page, _ := result.(*command.ClipsPage)
-	*page, p.answers = p.answers[0], p.answers[1:]
-	return nil
-}
-
-func TestCardClips_AllPages(t *testing.T) {
-	t.Parallel()
-	clip := func(name string) []command.CardClip { return []command.CardClip{{Name: name}} }
-	list, err := cardClips(t.Context(), &pages{[]command.ClipsPage{{Clips: clip("c"), More: true}, {Clips: clip("b"), More: true}, {Clips: clip("a")}}})
-	require.NoError(t, err)
-	require.Len(t, list, 3)
-	_, err = cardClips(t.Context(), &pages{[]command.ClipsPage{{Clips: clip("c"), More: true}, {Clips: clip("c"), More: true}}})
-	require.ErrorContains(t, err, "repeats itself")
 }
 
 func TestM1_StatusTellsWhatTheCameraCanDoAndHow(t *testing.T) {

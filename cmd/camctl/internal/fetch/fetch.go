@@ -139,7 +139,7 @@ func (g *Getter) Sealed(ctx context.Context, c verify.Clip, w io.Writer) error {
 }
 
 // Clip downloads, verifies and decrypts a clip into dst, a file that the caller
-// commits. scratch+ExtPart holds the sealed file meanwhile, and what has come of
+// commits. scratch+ExtPart, which keep may name, too, holds the sealed file meanwhile, and what has come of
 // it if the download is broken off. keep, if not empty, is where the sealed file
 // stays; else it is removed. Until everything is checked only ciphertext has
 // been written.
@@ -164,6 +164,17 @@ func (g *Getter) Clip(ctx context.Context, c verify.Clip, dst io.Writer, scratch
 		return details, errors.Join(err, p.remove())
 	}
 	return details, p.keep(keep)
+}
+
+// Ahead downloads and verifies a clip, which a later Clip with the same scratch
+// then finds there.
+func (g *Getter) Ahead(ctx context.Context, c verify.Clip, scratch string) error {
+	p, err := g.download(ctx, c, scratch+ExtPart)
+	if err != nil {
+		return err
+	}
+	p.close()
+	return nil
 }
 
 // Picture fetches a sealed picture whose size and SHA-256 the camera told in

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -186,11 +187,11 @@ func matches(c verify.Clip, have int64, h hash.Hash) error {
 func (g *Getter) append(ctx context.Context, c verify.Clip, p *part) error {
 	broken := func(err error) error { return &BrokenError{Name: c.Name, Kept: p.Name(), Err: err} }
 	body, err := g.open(ctx, c.Name+cloud.ExtClip, p.have)
-	if err != nil && hopeless(err) {
-		return fmt.Errorf("clip %s: %w", c.Name, err)
+	if err != nil && passing(err) {
+		return broken(err)
 	}
 	if err != nil {
-		return broken(err)
+		return fmt.Errorf("clip %s: %w", c.Name, err)
 	}
 	defer body.Close()
 	w := &counter{w: p, done: p.have, total: c.Size, tell: g.Progress}
@@ -201,11 +202,14 @@ func (g *Getter) append(ctx context.Context, c verify.Clip, p *part) error {
 	return err
 }
 
-// hopeless tells whether a refusal stays one.
-func hopeless(err error) bool {
+// passing tells whether a failure to begin may pass by itself.
+func passing(err error) bool {
 	if refusal, ok := errors.AsType[*api.Error](err); ok {
-		return refusal.Status < 500 && refusal.Status != http.StatusTooManyRequests
+		return refusal.Status >= 500 || refusal.Status == http.StatusTooManyRequests
 	}
-	refusal, ok := errors.AsType[*cloud.Refusal](err)
-	return ok && refusal.Code != cloud.CodeBusy && refusal.Code != cloud.CodeLate
+	if refusal, ok := errors.AsType[*cloud.Refusal](err); ok {
+		return refusal.Code == cloud.CodeBusy || refusal.Code == cloud.CodeLate
+	}
+	_, network := errors.AsType[net.Error](err)
+	return network || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF)
 }

@@ -68,7 +68,16 @@ func Open(r io.Reader) (*Clip, error) {
 	return c, nil
 }
 
-func bad(err error) error { return fmt.Errorf("not a clip's MP4: %w", err) }
+// FormatError is a clip that is not as cameras make them; what was whole before
+// the fault is in the film.
+type FormatError struct{ Err error }
+
+func (e *FormatError) Error() string { return "not a clip's MP4: " + e.Err.Error() }
+
+// Unwrap returns what is wrong.
+func (e *FormatError) Unwrap() error { return e.Err }
+
+func bad(err error) error { return &FormatError{err} }
 
 func (c *Clip) parse() error {
 	lengths := map[uint32]uint32{}
@@ -146,7 +155,7 @@ func (t *track) same(o track) bool {
 }
 
 // Film is a file that clips are added to. Not for several goroutines. After an
-// error it is of no use.
+// error that is no *FormatError it is of no use.
 type Film struct {
 	w      io.Writer
 	tracks []*state // nil: nothing is in it yet
