@@ -153,6 +153,7 @@ func (a *Agent) openState() (err error) {
 	if a.binding, err = bind.Open(a.cfg.StateDir, a.id); err != nil {
 		return err
 	}
+	a.binding.SetClock(a.expiryClock)
 	_, bindID, _ := a.binding.Binding()
 	a.chains, err = openChains(a.cfg.StateDir, bindID)
 	return err

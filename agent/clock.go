@@ -13,9 +13,13 @@ import (
 
 // openClock is the device's one clock; its last known time is in the state folder.
 func (a *Agent) openClock() (err error) {
-	a.clock, err = clock.Open(a.cfg.StateDir, buildTime())
+	a.clock, err = clock.Open(a.cfg.StateDir, BuildTime())
 	return err
 }
+
+// expiryClock is the time by which memberships end. While it is known to be wrong,
+// members that expire are refused: their time may have come.
+func (a *Agent) expiryClock() (now time.Time, right bool) { return a.clock.Now(), a.clock.Plausible() }
 
 // How often the clock is looked at, and when its time is kept for the next start:
 // soon after the start, then seldom, to spare the flash, and at the end.
@@ -54,14 +58,18 @@ func (a *Agent) saveClock() {
 // firstBuild is when a program was built that does not say it.
 func firstBuild() time.Time { return time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC) }
 
-// buildTime is before any moment at which this program can run.
-func buildTime() time.Time {
-	for _, text := range []string{cloud.Built, vcsTime()} {
-		if t, err := time.Parse(time.RFC3339, text); err == nil && t.After(firstBuild()) {
-			return t.UTC()
+// BuildTime is before any moment at which this program can run: what the build or
+// the commit that it was made from says, or at least the year in which it was begun.
+func BuildTime() time.Time { return latest(firstBuild(), cloud.Built, vcsTime()) }
+
+// latest is t, or the latest of the texts that are times.
+func latest(t time.Time, texts ...string) time.Time {
+	for _, text := range texts {
+		if u, err := time.Parse(time.RFC3339, text); err == nil && u.After(t) {
+			t = u.UTC()
 		}
 	}
-	return firstBuild()
+	return t
 }
 
 // vcsTime is when the source was committed; go build notes it.

@@ -152,6 +152,16 @@ func (c *Clock) Trust() cloud.Clock {
 	return cloud.Clock{Synced: synced, UncertaintyMS: uncertainty.Milliseconds()}
 }
 
+// Plausible tells whether nothing that is known speaks against the wall-clock: it
+// may be right, synchronised or not.
+func (c *Clock) Plausible() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := time.Now()
+	t, synced, _ := c.readAt(now)
+	return synced || !c.kernel.Wall().Add(time.Minute).Before(t)
+}
+
 // Uptime is how long the device had been up at a moment that has a monotonic
 // reading; suspends count.
 func (c *Clock) Uptime(t time.Time) time.Duration {

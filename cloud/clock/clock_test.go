@@ -81,7 +81,12 @@ func TestS9_TimeIsNeverBeforeTheFloorAndGoesOnFromStartToStart(t *testing.T) {
 		k.synced = true
 		require.Equal(t, cloud.Clock{Synced: true, UncertaintyMS: 7}, c.Trust())
 
+		require.True(t, c.Plausible())
+		k.put(day(2026, 4, 1), true)
+		require.False(t, c.Plausible(), "before the floor")
+
 		k.put(day(2099, 1, 1), false)
+		require.True(t, c.Plausible())
 		require.Equal(t, day(2099, 1, 1), c.Now())
 		require.NoError(t, c.Save())
 		c = open(t, dir, newKernel(epoch))

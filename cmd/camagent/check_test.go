@@ -137,7 +137,7 @@ func TestS9_CheckOfTheClock(t *testing.T) {
 	tell, err := checkClock(nil)
 	require.NoError(t, err)
 	require.NotEmpty(t, tell)
-	require.False(t, builtAt().Before(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)))
+	require.False(t, agent.BuildTime().Before(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)))
 	id, err := identity.NewSelfMade()
 	require.NoError(t, err)
 	id.TLS.Leaf.NotBefore = time.Now().Add(time.Hour)

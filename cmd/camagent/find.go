@@ -9,7 +9,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
@@ -93,29 +92,13 @@ func day(t time.Time) string { return t.UTC().Format(time.DateOnly) }
 // checkClock compares the clock with what can't be later than now.
 func checkClock(id *identity.Identity) (string, error) {
 	now := time.Now().UTC()
-	if floor := builtAt(); now.Before(floor) {
+	if floor := agent.BuildTime(); now.Before(floor) {
 		return "", fmt.Errorf("it says %s, but this program was made on %s: set it, or let NTP", now.Format(time.RFC3339), day(floor))
 	}
 	if id != nil && now.Before(id.TLS.Leaf.NotBefore) {
 		return "", fmt.Errorf("it says %s, but the camera was provisioned on %s: set it, or let NTP", now.Format(time.RFC3339), day(id.TLS.Leaf.NotBefore))
 	}
 	return now.Format(time.RFC3339), nil
-}
-
-// builtAt is the time of the commit that this program was made from, or at least
-// of the year in which it was begun.
-func builtAt() time.Time {
-	floor := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return floor
-	}
-	for _, s := range info.Settings {
-		if t, err := time.Parse(time.RFC3339, s.Value); s.Key == "vcs.time" && err == nil && t.After(floor) {
-			floor = t
-		}
-	}
-	return floor
 }
 
 // checkCard writes and reads on the card, and tells its space.
