@@ -82,10 +82,11 @@ type camera struct {
 	*media.Stream
 	list []hal.AccessUnit
 	seq  uint64
+	ring int // bytes
 }
 
 func newCamera(list []hal.AccessUnit) *camera {
-	return &camera{Stream: media.NewStream("main", 16<<20), list: list}
+	return &camera{Stream: media.NewStream("main", 16<<20), list: list, ring: 16 << 20}
 }
 
 // play pushes the next n pictures, one every 40 ms.
