@@ -52,7 +52,11 @@ func (a *Agent) clipsList(_ context.Context, _ string, q command.ClipsQuery) (co
 	if limit == 0 {
 		limit = 100
 	}
-	entries, err := a.card.List(spool.Query{Before: q.Before, Limit: limit + 1})
+	from, to, err := q.Times()
+	if err != nil {
+		return command.ClipsPage{}, err
+	}
+	entries, err := a.card.List(spool.Query{Before: q.Before, From: from, To: to, Limit: limit + 1})
 	if err != nil {
 		return command.ClipsPage{}, err
 	}
@@ -101,6 +105,22 @@ func readPiece(f io.ReadSeeker, p command.ClipsPiece) (command.ClipsData, error)
 	return d, err
 }
 
-func (a *Agent) clipsUpload(context.Context, string, command.ClipsNames) (command.ClipsStates, error) {
-	return command.ClipsStates{States: map[string]string{}}, nil
+// clipsUpload puts clips that wait before the other routine ones.
+func (a *Agent) clipsUpload(_ context.Context, _ string, n command.ClipsNames) (command.ClipsStates, error) {
+	out := command.ClipsStates{States: map[string]string{}}
+	for _, name := range n.Names {
+		waits, err := a.card.Prefer(name)
+		if err != nil {
+			return out, err
+		}
+		switch {
+		case waits:
+			out.States[name] = command.UploadWaits
+		case a.card.Has(name):
+			out.States[name] = command.UploadDone
+		default:
+			out.States[name] = command.UploadMissing
+		}
+	}
+	return out, nil
 }

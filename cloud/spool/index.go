@@ -19,6 +19,7 @@ type item struct {
 	lane     Lane
 	home     Lane // the lane's folder (routine for Backfill)
 	lent     bool
+	first    bool      // was preferred
 	ready    time.Time // not to be offered before
 }
 
@@ -163,7 +164,7 @@ func (x *index) enter(it *item) {
 	if len(l.items) <= window {
 		return
 	}
-	if i := slices.IndexFunc(l.items, func(it *item) bool { return !it.lent }); i >= 0 {
+	if i := slices.IndexFunc(l.items, func(it *item) bool { return !it.lent && !it.first }); i >= 0 {
 		x.drop(l.items[i])
 		x.lanes[Backfill].more = true
 	}
