@@ -14,16 +14,58 @@ import (
 )
 
 // memFS is a card in memory that can be cut at the n-th operation and forgets,
-// as a card does, what was not synced: bytes without fsync of the file, names
-// without fsync of the folder.
+// as a card does, what was not synced. Two kinds of file system:
+//
+//   - with a journal (ext4): changes of names survive in their order, and each
+//     fsync makes all before it durable; a file's last bytes may be missing.
+//   - a FAT: each name survives or not for itself, until its folder is synced: of
+//     a rename the old one, the new one, both or none are left; a file's last
+//     bytes may be missing, or anything.
 type memFS struct {
 	mu       sync.Mutex
+	fat      bool
 	dirs     map[string]*memDir
-	capacity int64 // 0: endless
+	journal  []change // since the last fsync, without fat
+	capacity int64    // 0: endless
 	ops      int
 	cutAt    int // operations from here on fail; 0: never
 	fail     func(op, path string) error
 	locked   bool
+}
+
+// change is one change of a name; f nil: it goes.
+type change struct {
+	dir, name string
+	f         *memFile
+	with      *change // a rename is both or none
+}
+
+// changed notes a change of a name for the journal.
+func (m *memFS) changed(path string, f *memFile) {
+	m.journal = append(m.journal, change{filepath.Dir(path), filepath.Base(path), f, nil})
+}
+
+func (c change) apply(names map[string]*memFile) {
+	if c.f == nil {
+		delete(names, c.name)
+	} else {
+		names[c.name] = c.f
+	}
+}
+
+// flush is what each fsync does on a file system with a journal.
+func (m *memFS) flush() {
+	if m.fat {
+		return
+	}
+	for _, c := range m.journal {
+		for c := &c; c != nil; c = c.with {
+			if d := m.dirs[c.dir]; d != nil {
+				c.apply(d.synced)
+			}
+		}
+	}
+	m.journal = nil
 }
 
 // memDir holds the names as the kernel sees them, and as the card holds them.
@@ -59,19 +101,27 @@ func (m *memFS) step(op, path string) error {
 // powerCut returns the card as it is found afterwards. keep is the chance that
 // a change of a name, or a byte, survives although nobody synced it.
 func (m *memFS) powerCut(rng *rand.Rand, keep float64) *memFS {
-	out := &memFS{dirs: map[string]*memDir{}, capacity: m.capacity}
+	out := &memFS{dirs: map[string]*memDir{}, capacity: m.capacity, fat: m.fat}
 	for path, d := range m.dirs {
-		names := map[string]*memFile{}
-		for _, name := range slices.Sorted(unionKeys(d.now, d.synced)) {
-			f := d.synced[name]
-			if f != d.now[name] && rng.Float64() < keep {
-				f = d.now[name]
-			}
-			if f != nil {
-				names[name] = f
+		names := cloneMap(d.synced)
+		if m.fat {
+			for _, name := range slices.Sorted(unionKeys(d.now, d.synced)) {
+				if f := d.now[name]; f != d.synced[name] && rng.Float64() < keep {
+					change{name: name, f: f}.apply(names)
+				}
 			}
 		}
 		out.dirs[path] = &memDir{now: names, synced: cloneMap(names)}
+	}
+	for _, c := range m.journal {
+		if m.fat || rng.Float64() >= keep {
+			break
+		}
+		for c := &c; c != nil; c = c.with {
+			if d := out.dirs[c.dir]; d != nil {
+				c.apply(d.now)
+			}
+		}
 	}
 	out.settleFiles(rng, keep)
 	return out
@@ -98,6 +148,11 @@ func (m *memFS) settleFiles(rng *rand.Rand, keep float64) {
 					n += rng.IntN(len(old.data) - n + 1)
 				}
 				f = &memFile{data: slices.Clone(old.data[:n]), synced: n}
+				if m.fat && rng.Float64() < keep { // the length was written, the bytes were not
+					for i := old.synced; i < n; i++ {
+						f.data[i] = byte(rng.Uint32())
+					}
+				}
 				seen[old] = f
 			}
 			d.now[name] = f
@@ -195,6 +250,7 @@ func (m *memFS) Create(path string) (WFile, error) {
 	}
 	f = &memFile{}
 	d.now[filepath.Base(path)] = f
+	m.changed(path, f)
 	return &memW{m, f, path}, nil
 }
 
@@ -228,6 +284,7 @@ func (w *memW) Sync() error {
 		return err
 	}
 	w.f.synced = len(w.f.data)
+	w.m.flush()
 	return nil
 }
 
@@ -294,6 +351,7 @@ func (m *memFS) Truncate(path string, size int64) error {
 	if err == nil {
 		f.data = f.data[:size]
 		f.synced = int(size)
+		m.flush()
 	}
 	return err
 }
@@ -311,7 +369,9 @@ func (m *memFS) Mkdir(path string) error {
 	if d == nil {
 		return err
 	}
-	d.now[filepath.Base(path)] = &memFile{dir: true}
+	f = &memFile{dir: true}
+	d.now[filepath.Base(path)] = f
+	m.changed(path, f)
 	m.dirs[path] = &memDir{now: map[string]*memFile{}, synced: map[string]*memFile{}}
 	return nil
 }
@@ -332,6 +392,7 @@ func (m *memFS) Rename(from, to string) error {
 	}
 	delete(d.now, filepath.Base(from))
 	t.now[filepath.Base(to)] = f
+	m.journal = append(m.journal, change{filepath.Dir(to), filepath.Base(to), f, &change{dir: filepath.Dir(from), name: filepath.Base(from)}})
 	return nil
 }
 
@@ -353,6 +414,7 @@ func (m *memFS) Remove(path string) error {
 		delete(d.synced, filepath.Base(path)) // a folder comes back empty at most
 	}
 	delete(d.now, filepath.Base(path))
+	m.changed(path, nil)
 	return nil
 }
 
@@ -367,6 +429,7 @@ func (m *memFS) SyncDir(path string) error {
 		return &fs.PathError{Op: "open", Path: path, Err: syscall.ENOENT}
 	}
 	d.synced = cloneMap(d.now)
+	m.flush()
 	return nil
 }
 

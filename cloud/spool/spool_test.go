@@ -3,6 +3,7 @@ package spool
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"path/filepath"
@@ -212,4 +213,8 @@ func FuzzNames(f *testing.F) {
 			t.Fatalf("%q taken for %q", name, object)
 		}
 	})
+}
+
+func nameAt(i int) string {
+	return fmt.Sprintf("20260102T%02d%02d00.000Z-abcdefgh", 3+i/4, i)
 }
