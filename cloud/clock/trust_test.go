@@ -9,11 +9,9 @@ import (
 	"crypto/x509/pkix"
 	"errors"
 	"io"
-	"log"
 	"math/big"
 	"net"
-	"net/http"
-	"net/http/httptest"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -21,55 +19,75 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// store is an HTTPS server whose certificate can be changed.
+// store is a server whose certificate can be changed.
 type store struct {
-	*httptest.Server
+	net.Listener
+	authority
+	cert atomic.Pointer[tls.Certificate]
+}
+
+type authority struct {
 	root  *x509.Certificate
 	key   *ecdsa.PrivateKey
 	roots *x509.CertPool
-	cert  atomic.Pointer[tls.Certificate]
 }
 
-// newStore makes one whose authority began when its certificate did, or later:
+// newAuthority makes one that begins an hour after the certificates that it makes:
 // such are met as well.
-func newStore(t *testing.T, from, to time.Time) *store {
+func newAuthority(t *testing.T, from, to time.Time) authority {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
-	s := &store{key: key, roots: x509.NewCertPool()}
 	tmpl := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test CA"}, IsCA: true, BasicConstraintsValid: true,
 		NotBefore: from.Add(time.Hour), NotAfter: to.AddDate(20, 0, 0), KeyUsage: x509.KeyUsageCertSign}
 	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &key.PublicKey, key)
 	require.NoError(t, err)
-	s.root, err = x509.ParseCertificate(der)
+	a := authority{key: key, roots: x509.NewCertPool()}
+	a.root, err = x509.ParseCertificate(der)
 	require.NoError(t, err)
-	s.roots.AddCert(s.root)
-	s.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
-	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	a.roots.AddCert(a.root)
+	return a
+}
+
+func (a authority) issue(t *testing.T, from, to time.Time) *tls.Certificate {
+	t.Helper()
+	tmpl := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "store"}, NotBefore: from, NotAfter: to,
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, a.root, &a.key.PublicKey, a.key)
+	require.NoError(t, err)
+	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: a.key}
+}
+
+// newStore serves until the test ends.
+func newStore(t *testing.T, from, to time.Time) *store {
+	t.Helper()
+	s := &store{authority: newAuthority(t, from, to)}
 	s.renew(t, from, to)
-	s.TLS = &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
-		return &tls.Config{Certificates: []tls.Certificate{*s.cert.Load()}}, nil
-	}}
-	s.StartTLS()
-	t.Cleanup(s.Close)
+	var err error
+	s.Listener, err = tls.Listen("tcp", "127.0.0.1:0", &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return s.cert.Load(), nil }})
+	require.NoError(t, err)
+	var all sync.WaitGroup
+	all.Go(func() {
+		for {
+			conn, err := s.Accept()
+			if err != nil {
+				return
+			}
+			all.Go(func() { io.Copy(io.Discard, conn); conn.Close() })
+		}
+	})
+	t.Cleanup(func() { s.Close(); all.Wait() })
 	return s
 }
 
 // renew gives the server another certificate.
-func (s *store) renew(t *testing.T, from, to time.Time) {
-	t.Helper()
-	tmpl := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "store"}, NotBefore: from, NotAfter: to,
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, s.root, &s.key.PublicKey, s.key)
-	require.NoError(t, err)
-	s.cert.Store(&tls.Certificate{Certificate: [][]byte{der}, PrivateKey: s.key})
-}
+func (s *store) renew(t *testing.T, from, to time.Time) { s.cert.Store(s.issue(t, from, to)) }
 
 // meet makes a connection as a camera does that is told of every failure.
 func (s *store) meet(t *testing.T, c *Clock, roots *x509.CertPool) error {
 	t.Helper()
 	d := tls.Dialer{Config: c.Secure(&tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS13})}
-	conn, err := d.DialContext(t.Context(), "tcp", s.Listener.Addr().String())
+	conn, err := d.DialContext(t.Context(), "tcp", s.Addr().String())
 	if err == nil {
 		conn.Close()
 	}
@@ -197,7 +215,7 @@ func TestSecureKeepsOtherChecks(t *testing.T) {
 	c := open(t, t.TempDir(), newKernel(day(2026, 10, 1)))
 	no := errors.New("no")
 	cfg := c.Secure(&tls.Config{RootCAs: s.roots, VerifyConnection: func(tls.ConnectionState) error { return no }})
-	_, err := tls.Dial("tcp", s.Listener.Addr().String(), cfg)
+	_, err := tls.Dial("tcp", s.Addr().String(), cfg)
 	require.ErrorIs(t, err, no)
 	require.Nil(t, c.seen)
 }
