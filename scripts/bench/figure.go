@@ -31,6 +31,11 @@ func atMost(name string, value float64, unit string, limit float64) figure {
 	return figure{Name: name, Value: value, Unit: unit, Limit: &limit, OK: value <= limit}
 }
 
+// atLeast is a figure of which more is better; its limit is printed as it is.
+func atLeast(name string, value float64, unit string, limit float64) figure {
+	return figure{Name: fmt.Sprintf("%s (at least %g)", name, limit), Value: value, Unit: unit, OK: value >= limit}
+}
+
 // against adds what the baseline has, and the largest ratio to it; 0: any.
 func (f figure) against(baseline, most float64) figure {
 	f.Baseline = &baseline

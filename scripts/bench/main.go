@@ -61,6 +61,7 @@ func parts() []part {
 		{"churn", (*bench).churn},
 		{"alloc", (*bench).inProcess},
 		{"whole", (*bench).whole},
+		{"clips", (*bench).clips},
 		{"size", (*bench).size},
 		{"arm", (*bench).arm},
 	}
