@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"iid2secure.nl/camagent/agent/command"
+	"iid2secure.nl/camagent/cloud"
 	"iid2secure.nl/camagent/hal"
 
 	"iid2secure.nl/camagent/cmd/camctl/internal/remote"
@@ -65,7 +67,10 @@ func call[A, R any](ctx context.Context, c *ctl, o owned, d command.Definition[A
 func writeStatus(w io.Writer, st command.Status) {
 	fmt.Fprintf(w, "version\t%s\n", st.Version)
 	fmt.Fprintf(w, "up for\t%v\n", (time.Duration(st.Uptime) * time.Millisecond).Round(time.Second))
-	fmt.Fprintf(w, "clock\t%s\n", st.Time)
+	fmt.Fprintf(w, "clock\t%s%s\n", st.Time, clockText(st.Clock))
+	if st.Site != nil {
+		fmt.Fprintf(w, "site\t%s\n", siteText(*st.Site))
+	}
 	fmt.Fprintf(w, "board\t%s %s\n", st.Board.Board, st.Board.Model)
 	fmt.Fprintf(w, "can\t%s\n", capabilitiesText(st.Capabilities))
 	for _, s := range st.Streams {
@@ -86,6 +91,23 @@ func writeStatus(w io.Writer, st command.Status) {
 	for _, p := range st.Conditions {
 		fmt.Fprintf(w, "problem\t%s: %s (since %s)\n", p.Code, p.Message, p.Since)
 	}
+}
+
+func clockText(c cloud.Clock) string {
+	if c.Synced {
+		return fmt.Sprintf(", synchronised to %d ms", c.UncertaintyMS)
+	}
+	return ", not synchronised"
+}
+
+func siteText(s command.SiteStatus) string {
+	switch {
+	case s.Pinned:
+		return s.Name + ", pinned"
+	case s.Home != "" && s.Home != s.Name:
+		return s.Name + ", as home is away: " + s.Home
+	}
+	return cmp.Or(s.Name, "none yet")
 }
 
 func writeStream(w io.Writer, s command.StreamStatus) {
