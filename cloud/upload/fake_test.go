@@ -3,6 +3,7 @@ package upload
 import (
 	"context"
 	"crypto/sha256"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
@@ -38,21 +39,26 @@ type fakeStore struct {
 	net     *memNet // nil: real sockets
 	mu      sync.Mutex
 	objects map[string][]byte
-	order   []string // keys as they were first stored
-	doubles int      // second stores under one key
-	puts    int      // requests
+	order   []string        // keys as they were first stored
+	doubles int             // second stores under one key
+	puts    int             // requests
+	looked  map[string]bool // a look has found it, and said so
+	t       testing.TB
 	fault   func(w http.ResponseWriter, r *http.Request, key string) bool
 }
 
 // newFakeStore listens on a real socket.
-func newFakeStore(t testing.TB) *fakeStore { return startFakeStore(t, nil) }
+func newFakeStore(t testing.TB) *fakeStore { return startFakeStore(t, nil, nil) }
 
 // newMemStore is for virtual time.
-func newMemStore(t testing.TB) *fakeStore { return startFakeStore(t, newMemNet()) }
+func newMemStore(t testing.TB) *fakeStore { return startFakeStore(t, newMemNet(), nil) }
 
-func startFakeStore(t testing.TB, n *memNet) *fakeStore {
-	s := &fakeStore{objects: map[string][]byte{}, net: n}
+func startFakeStore(t testing.TB, n *memNet, cert *tls.Certificate) *fakeStore {
+	s := &fakeStore{objects: map[string][]byte{}, looked: map[string]bool{}, net: n, t: t}
 	s.Server = httptest.NewUnstartedServer(http.HandlerFunc(s.serve))
+	if cert != nil {
+		s.Server.TLS = &tls.Config{Certificates: []tls.Certificate{*cert}}
+	}
 	if n != nil {
 		s.Server.Listener.Close()
 		s.Server.Listener = n
@@ -68,7 +74,7 @@ func startFakeStore(t testing.TB, n *memNet) *fakeStore {
 
 // config is that of a camera which uses this store.
 func (s *fakeStore) config() Config {
-	cfg := Config{Hosts: []string{s.host()}, AllowPrivate: true, Roots: s.roots()}
+	cfg := Config{Hosts: []string{s.host()}, AllowPrivate: true, Roots: s.roots(), Spool: &judge{s: s}}
 	if s.net != nil {
 		cfg.dial = s.net.dial
 	}
@@ -124,6 +130,9 @@ func (s *fakeStore) put(key string, body []byte, h http.Header) int {
 		}
 		s.doubles++
 	}
+	if clip, ok := strings.CutSuffix(key, ".jws"); ok && !strings.HasSuffix(key, ".gap.jws") && !s.looked[clip+".mp4.age"] {
+		s.t.Errorf("the manifest %s comes before its clip is confirmed", key)
+	}
 	s.objects[key] = body
 	s.order = append(s.order, key)
 	return http.StatusOK
@@ -140,6 +149,24 @@ func (s *fakeStore) head(w http.ResponseWriter, key string) {
 	sum := sha256.Sum256(body)
 	w.Header().Set(headerSHA256, base64.StdEncoding.EncodeToString(sum[:]))
 	w.Header().Set("Content-Length", fmt.Sprint(len(body)))
+	s.looked[key] = true
+}
+
+// judge is a card that is told of nothing too early. R2.
+type judge struct {
+	*spool.Spool
+	s *fakeStore
+}
+
+func (j *judge) Release(o spool.Object) error {
+	j.s.mu.Lock()
+	for _, p := range o.Parts {
+		if key := cloud.ObjectKey(serial, bindID, p.Name); j.s.objects[key] == nil || !j.s.looked[key] {
+			j.s.t.Errorf("%s is released before the store has confirmed it", p.Name)
+		}
+	}
+	j.s.mu.Unlock()
+	return j.Spool.Release(o)
 }
 
 // grant is what an honest cloud says.
@@ -168,7 +195,12 @@ func newRig(t testing.TB, cfg Config, ask askFunc) *rig {
 	card, err := spool.Open(filepath.Join(t.TempDir(), "card"), spool.Config{})
 	require.NoError(t, err)
 	t.Cleanup(func() { card.Close() })
-	cfg.Spool, cfg.Serial = card, serial
+	cfg.Serial = serial
+	if j, ok := cfg.Spool.(*judge); ok {
+		j.Spool = card
+	} else {
+		cfg.Spool = card
+	}
 	if cfg.Prefix == nil {
 		cfg.Prefix = func() (string, bool) { return bindID, true }
 	}
@@ -206,6 +238,15 @@ func (r *rig) clip(t testing.TB, i int, lane spool.Lane, size int) string {
 	return name
 }
 
+// single stores a gap record or a snapshot on the card.
+func (r *rig) single(t testing.TB, name string, lane spool.Lane) string {
+	t.Helper()
+	_, err := r.card.Add(name, lane, []byte("sealed "+name))
+	require.NoError(t, err)
+	r.names = append(r.names, name)
+	return name
+}
+
 // start runs the uploader until the test ends.
 func (r *rig) start(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
@@ -236,15 +277,24 @@ func (s *fakeStore) checkStored(t *testing.T, r *rig) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	require.Zero(t, s.doubles)
-	require.Len(t, s.objects, 2*len(r.names))
+	files := 0
 	for _, n := range r.names {
-		key := cloud.ObjectKey(serial, bindID, n)
-		require.Equal(t, "manifest "+n, string(s.objects[key+".jws"]))
-		f, err := r.card.Open(n + ".mp4.age")
-		require.NoError(t, err)
-		want, _ := io.ReadAll(f)
-		f.Close()
-		require.Equal(t, string(want), string(s.objects[key+".mp4.age"]))
 		require.False(t, r.card.Pending(n))
+		for _, file := range filesOf(n) {
+			files++
+			f, err := r.card.Open(file)
+			require.NoError(t, err)
+			want, _ := io.ReadAll(f)
+			f.Close()
+			require.Equal(t, string(want), string(s.objects[cloud.ObjectKey(serial, bindID, file)]))
+		}
 	}
+	require.Len(t, s.objects, files)
+}
+
+func filesOf(name string) []string {
+	if len(name) > cloud.ClipNameLen {
+		return []string{name}
+	}
+	return []string{name + ".mp4.age", name + ".jws"}
 }

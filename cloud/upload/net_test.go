@@ -2,7 +2,9 @@ package upload
 
 import (
 	"context"
+	"io"
 	"net"
+	"os"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -15,11 +17,13 @@ type memNet struct {
 	done   chan struct{}
 	once   sync.Once
 
-	mu    sync.Mutex
-	fail  func(addr string) error // of dialling
-	rate  int                     // bytes a second that the uplink takes, 0: any
-	dials int
-	sent  []sample
+	mu     sync.Mutex
+	fail   func(addr string) error // of dialling
+	rate   int                     // bytes a second that the uplink takes, 0: any
+	detour *memNet                 // where connections end up
+	after  func()
+	dials  int
+	sent   []sample
 }
 
 // sample is bytes that the camera has sent at a time.
@@ -53,7 +57,10 @@ func (m *memNet) Accept() (net.Conn, error) {
 
 func (m *memNet) dial(ctx context.Context, _, addr string) (net.Conn, error) {
 	m.mu.Lock()
-	fail := m.fail
+	fail, to := m.fail, m
+	if m.detour != nil {
+		to = m.detour
+	}
 	m.dials++
 	m.mu.Unlock()
 	if fail != nil {
@@ -61,11 +68,11 @@ func (m *memNet) dial(ctx context.Context, _, addr string) (net.Conn, error) {
 			return nil, err
 		}
 	}
-	ours, theirs := net.Pipe()
+	ours, theirs := newPair()
 	select {
-	case m.accept <- theirs:
+	case to.accept <- theirs:
 		return &memConn{Conn: ours, net: m}, nil
-	case <-m.done:
+	case <-to.done:
 		return nil, net.ErrClosed
 	case <-ctx.Done():
 		return nil, ctx.Err()
@@ -101,9 +108,128 @@ func (m *memNet) set(f func(m *memNet)) {
 	f(m)
 }
 
+// end is one end of a connection with room for some bytes on their way: a
+// writer that closes never waits for a reader, which net.Pipe's does.
+type end struct {
+	in, out *way
+}
+
+func newPair() (a, b net.Conn) {
+	x, y := &way{changed: make(chan struct{})}, &way{changed: make(chan struct{})}
+	return &end{x, y}, &end{y, x}
+}
+
+// way is one direction.
+type way struct {
+	mu       sync.Mutex
+	buf      []byte
+	closed   bool
+	deadline [2]time.Time // of reading, of writing
+	changed  chan struct{}
+}
+
+const wayRoom = 64 << 10
+
+func (w *way) wake() {
+	close(w.changed)
+	w.changed = make(chan struct{})
+}
+
+// do waits until f, called under mu, says that it is done.
+func (w *way) do(deadline int, f func() bool) error {
+	for {
+		w.mu.Lock()
+		if d := w.deadline[deadline]; !d.IsZero() && !time.Now().Before(d) {
+			w.mu.Unlock()
+			return os.ErrDeadlineExceeded
+		}
+		if f() {
+			w.wake()
+			w.mu.Unlock()
+			return nil
+		}
+		changed := w.changed
+		w.mu.Unlock()
+		<-changed
+	}
+}
+
+func (w *way) setDeadline(i int, t time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.deadline[i] = t
+	w.wake()
+	if d := time.Until(t); !t.IsZero() && d > 0 {
+		time.AfterFunc(d, func() { w.mu.Lock(); w.wake(); w.mu.Unlock() })
+	}
+}
+
+func (w *way) close() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.closed = true
+	w.wake()
+}
+
+func (e *end) Read(p []byte) (n int, err error) {
+	late := e.in.do(0, func() bool {
+		n = copy(p, e.in.buf)
+		e.in.buf = e.in.buf[n:]
+		if n == 0 && e.in.closed {
+			err = io.EOF
+		}
+		return n > 0 || err != nil || len(p) == 0
+	})
+	if late != nil {
+		err = late
+	}
+	return n, err
+}
+
+func (e *end) Write(p []byte) (n int, err error) {
+	for n < len(p) && err == nil {
+		late := e.out.do(1, func() bool {
+			if e.out.closed {
+				err = io.ErrClosedPipe
+				return true
+			}
+			if !e.out.deadline[1].IsZero() && len(e.out.buf) >= wayRoom {
+				err = os.ErrDeadlineExceeded // TLS says good-bye, holding a mutex: virtual time would stand still
+				return true
+			}
+			k := min(len(p)-n, wayRoom-len(e.out.buf))
+			e.out.buf = append(e.out.buf, p[n:n+k]...)
+			n += k
+			return k > 0
+		})
+		if late != nil {
+			err = late
+		}
+	}
+	return n, err
+}
+
+func (e *end) Close() error {
+	e.in.close()
+	e.out.close()
+	return nil
+}
+
+func (*end) LocalAddr() net.Addr                  { return memAddr{} }
+func (*end) RemoteAddr() net.Addr                 { return memAddr{} }
+func (e *end) SetReadDeadline(t time.Time) error  { e.in.setDeadline(0, t); return nil }
+func (e *end) SetWriteDeadline(t time.Time) error { e.out.setDeadline(1, t); return nil }
+func (e *end) SetDeadline(t time.Time) error {
+	e.SetReadDeadline(t)
+	return e.SetWriteDeadline(t)
+}
+
 // bubble runs f in virtual time.
 func bubble(t *testing.T, f func(t *testing.T)) {
 	t.Helper()
 	t.Parallel()
-	synctest.Test(t, f)
+	synctest.Test(t, func(t *testing.T) {
+		t.Cleanup(func() { time.Sleep(time.Hour) }) // handlers that play dead end, too
+		f(t)
+	})
 }

@@ -17,11 +17,12 @@ import (
 	"iid2secure.nl/camagent/cloud/spool"
 )
 
-// keysOf lists the keys of clips in the order in which they are to be stored.
+// keysOf lists the keys of objects in the order in which they are to be stored.
 func keysOf(names ...string) (keys []string) {
 	for _, n := range names {
-		key := cloud.ObjectKey(serial, bindID, n)
-		keys = append(keys, key+".mp4.age", key+".jws")
+		for _, file := range filesOf(n) {
+			keys = append(keys, cloud.ObjectKey(serial, bindID, file))
+		}
 	}
 	return keys
 }
@@ -128,13 +129,13 @@ func TestM4_AlarmGoesNextOnTheSameConnection(t *testing.T) {
 		s.net.rate = 100_000
 		r := honest(t, s)
 		for i := range 6 {
-			r.clip(t, i, spool.Routine, 30_000) // 0.3 s each
+			r.clip(t, i, spool.Routine, 10_000) // 0.1 s each
 		}
 		r.start(t)
 		time.Sleep(150 * time.Millisecond)
 		alarm := r.clip(t, 9, spool.Alarm, 1000)
 		r.waitAll(t)
-		require.Contains(t, s.order[:6], keysOf(alarm)[0])
+		require.Contains(t, s.order[:8], keysOf(alarm)[0])
 		require.Equal(t, 1, s.net.dials)
 	})
 }
