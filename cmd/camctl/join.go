@@ -199,7 +199,7 @@ func (m *filmmaker) add(ctx context.Context, s fetch.Said, after time.Duration) 
 	opened := make(chan error, 1)
 	go func() {
 		part := m.scratch(s) + fetch.ExtPart
-		_, err := m.g.Clip(ctx, s.Clip, w, m.scratch(s), part)
+		err := m.g.Open(ctx, s, w, m.scratch(s), part)
 		w.CloseWithError(err)
 		opened <- err
 	}()

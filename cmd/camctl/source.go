@@ -94,7 +94,7 @@ func (c *ctl) fromBucket(address string, fn func(owned, *fetch.Getter) error) er
 	}
 	b, err := bucket.Open(address, o.camera.BindID, os.LookupEnv)
 	if err != nil {
-		return err
+		return usageError{err}
 	}
 	defer b.Close()
 	err = fn(o, c.reader(o, b))

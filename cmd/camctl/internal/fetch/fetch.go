@@ -148,22 +148,27 @@ func (g *Getter) Clip(ctx context.Context, c verify.Clip, dst io.Writer, scratch
 	if err != nil {
 		return details, err
 	}
-	p, err := g.download(ctx, c, scratch+ExtPart)
+	return details, g.Open(ctx, Said{c, details}, dst, scratch, keep)
+}
+
+// Open is Clip for one whose details are known.
+func (g *Getter) Open(ctx context.Context, s Said, dst io.Writer, scratch, keep string) error {
+	p, err := g.download(ctx, s.Clip, scratch+ExtPart)
 	if err != nil {
-		return details, err
+		return err
 	}
 	defer p.close()
 	if _, err := p.Seek(0, io.SeekStart); err != nil {
-		return details, err
+		return err
 	}
-	err = c.Decrypt(dst, p, g.Secret, details)
+	err = s.Decrypt(dst, p, g.Secret, s.What)
 	if _, bad := errors.AsType[*verify.Error](err); err != nil && !bad {
-		return details, err // dst's: what has come is kept
+		return err // dst's: what has come is kept
 	}
 	if err != nil || keep == "" {
-		return details, errors.Join(err, p.remove())
+		return errors.Join(err, p.remove())
 	}
-	return details, p.keep(keep)
+	return p.keep(keep)
 }
 
 // Ahead downloads and verifies a clip, which a later Clip with the same scratch

@@ -25,9 +25,9 @@ type Said struct {
 	What cloud.ClipDetails `json:"what"`
 }
 
-// Known is a file of what manifests said, so that none is fetched twice. It is
-// an aid alone: one that is lost or damaged costs time, and nothing that is
-// decrypted is believed for its sake. Safe for concurrent use.
+// Known is a file of what manifests said, so that none is fetched twice. One that
+// is lost or damaged costs time alone. It belongs beside the owner's keys, and is
+// believed as they are. Safe for concurrent use.
 type Known struct {
 	path string
 
