@@ -95,7 +95,39 @@ func (c *Camera) Clip(start time.Time, stream string, edit func(*cloud.Manifest,
 	return k, err
 }
 
-func (c *Camera) details(d cloud.ClipDetails) ([]byte, error) {
+// Gap is a signed gap as the camera uploads it.
+type Gap struct {
+	Name  string
+	Token string
+	Gap   cloud.Gap
+}
+
+// Gap makes the next statement of a stream: that these numbers are given up.
+func (c *Camera) Gap(start time.Time, stream string, reason cloud.GapReason, missing []cloud.Span, edit func(*cloud.Gap, *cloud.GapDetails)) (Gap, error) {
+	c.count++
+	before := c.heads[stream]
+	g := Gap{Name: fmt.Sprintf("%s-%08d", cloud.ClipTime(start), c.count)}
+	details := cloud.GapDetails{Boot: "b", From: start.UTC().Format(time.RFC3339Nano), To: start.Add(time.Minute).UTC().Format(time.RFC3339Nano)}
+	g.Gap = cloud.Gap{Statement: cloud.Statement{V: 1, Serial: c.ID.Serial, Epoch: c.Epoch, BindID: c.BindID},
+		Stream: stream, Sequence: before.sequence + 1, Name: g.Name, Prev: before.hash, Reason: reason, Missing: missing}
+	if edit != nil {
+		edit(&g.Gap, &details)
+	}
+	var err error
+	if g.Gap.Details, err = c.details(details); err != nil {
+		return g, err
+	}
+	g.Token, err = seal.Sign(cloud.TypGap, c.ID.Signing, g.Gap)
+	c.heads[stream] = head{g.Gap.Sequence, seal.Hash(g.Token)}
+	return g, err
+}
+
+// Head is what the camera's status tells of a stream.
+func (c *Camera) Head(stream string) (sequence uint64, hash string) {
+	return c.heads[stream].sequence, c.heads[stream].hash
+}
+
+func (c *Camera) details(d any) ([]byte, error) {
 	b, err := json.Marshal(d)
 	if err != nil {
 		return nil, err

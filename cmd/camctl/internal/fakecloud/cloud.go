@@ -39,6 +39,9 @@ func (c *Cloud) Upload(k Clip) {
 	c.Put(k.Name+".jws", []byte(k.Token))
 }
 
+// UploadGap puts a signed gap.
+func (c *Cloud) UploadGap(g Gap) { c.Put(g.Name+cloud.ExtGap, []byte(g.Token)) }
+
 // Put stores one object.
 func (c *Cloud) Put(name string, b []byte) {
 	c.mu.Lock()

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"iid2secure.nl/camagent/cloud"
@@ -51,9 +52,10 @@ type Mirror struct {
 // Summary counts what one Run did.
 type Summary struct {
 	Fetched int `json:"fetched"`
-	Present int `json:"present"` // were there already
-	Refused int `json:"refused"` // are not what the camera made
-	Missing int `json:"missing"` // by the numbers of the chain
+	Present int `json:"present"`  // were there already
+	Refused int `json:"refused"`  // are not what the camera made
+	Missing int `json:"missing"`  // by the numbers of the chain
+	GivenUp int `json:"given_up"` // of these numbers, by the camera's own signed word
 }
 
 // run is the state of one Run.
@@ -62,7 +64,8 @@ type run struct {
 	have    map[string]bool // by name: on disk
 	refused map[string]bool // by name: told already
 	chain   verify.Chain
-	gaps    map[verify.Gap]time.Time // since when; zero once told
+	missing map[verify.Missing]time.Time // since when; zero once told
+	told    map[verify.Told]bool
 	newest  string
 	sum     Summary
 }
@@ -70,7 +73,8 @@ type run struct {
 // Run fetches what is not there yet; with follow it goes on until ctx ends, and
 // survives the cloud being away. It returns ctx's error when it was ended.
 func (m *Mirror) Run(ctx context.Context, follow bool) (Summary, error) {
-	r := &run{Mirror: m, have: map[string]bool{}, refused: map[string]bool{}, gaps: map[verify.Gap]time.Time{}}
+	r := &run{Mirror: m, have: map[string]bool{}, refused: map[string]bool{},
+		missing: map[verify.Missing]time.Time{}, told: map[verify.Told]bool{}}
 	if err := r.resume(); err != nil {
 		return Summary{}, err
 	}
@@ -78,7 +82,9 @@ func (m *Mirror) Run(ctx context.Context, follow bool) (Summary, error) {
 		return r.sum, r.follow(ctx)
 	}
 	err := r.round(ctx, "", true)
-	r.tellGaps(0)
+	if told := r.tellMissing(ctx, 0); err == nil {
+		err = told
+	}
 	return r.sum, err
 }
 
@@ -93,7 +99,7 @@ func (r *run) resume() error {
 		r.warn(r.chain.Add(rec.clip())...)
 	}
 	r.sum.Present = len(records)
-	return nil
+	return r.resumeGaps()
 }
 
 func (r *run) follow(ctx context.Context) error {
@@ -125,7 +131,9 @@ func (r *run) follow(ctx context.Context) error {
 			if all {
 				whole = time.Now()
 			}
-			r.tellGaps(settle)
+			if err := r.tellMissing(ctx, settle); final(err) {
+				return err
+			}
 		}
 		if err := retry.Sleep(ctx, pause, nil); err != nil {
 			return err
@@ -257,28 +265,53 @@ func local(err error) error {
 	return err
 }
 
-// tellGaps tells, once each, what has been missing for at least so long.
-func (r *run) tellGaps(patience time.Duration) {
+// tellMissing tells, once each, what has been missing for at least so long, and
+// what of it the camera says it has given up.
+func (r *run) tellMissing(ctx context.Context, patience time.Duration) error {
+	missing, told := r.chain.Missing()
+	var err error
+	if len(missing) > 0 && r.anyOlder(missing, patience) {
+		if err = r.fetchGaps(ctx); err == nil {
+			missing, told = r.chain.Missing()
+		}
+	}
 	now := time.Now()
-	open := map[verify.Gap]time.Time{}
-	r.sum.Missing = 0
-	for _, g := range r.chain.Gaps() {
-		r.sum.Missing += int(g.To - g.From + 1)
-		since := r.since(g, now)
-		if !since.IsZero() && now.Sub(since) >= patience {
-			r.warn(g.String() + " (not in the cloud, or not yet)")
+	open := map[verify.Missing]time.Time{}
+	r.sum.Missing, r.sum.GivenUp = 0, 0
+	for _, m := range missing {
+		r.sum.Missing += int(m.To - m.From + 1)
+		since := r.since(m, now)
+		if err == nil && !since.IsZero() && now.Sub(since) >= patience {
+			r.warn(m.String() + " (not in the cloud, or not yet)")
 			since = time.Time{}
 		}
-		open[g] = since
+		open[m] = since
 	}
-	r.gaps = open
+	r.missing = open
+	for _, t := range told {
+		r.sum.GivenUp += int(t.To - t.From + 1)
+		if !r.told[t] {
+			r.told[t] = true
+			r.warn(t.String())
+		}
+	}
+	return err
 }
 
-// since is from when on a gap is known; one that is what is left of a larger
-// one is not told again.
-func (r *run) since(g verify.Gap, now time.Time) time.Time {
-	for old, since := range r.gaps {
-		if old.Stream == g.Stream && old.From <= g.From && g.To <= old.To {
+// anyOlder tells whether anything is missing that is to be told now.
+func (r *run) anyOlder(missing []verify.Missing, patience time.Duration) bool {
+	now := time.Now()
+	return slices.ContainsFunc(missing, func(m verify.Missing) bool {
+		since := r.since(m, now)
+		return !since.IsZero() && now.Sub(since) >= patience
+	})
+}
+
+// since is from when on a run is known to be missing; one that is what is left of
+// a larger one is not told again.
+func (r *run) since(m verify.Missing, now time.Time) time.Time {
+	for old, since := range r.missing {
+		if old.Stream == m.Stream && old.From <= m.From && m.To <= old.To {
 			return since
 		}
 	}

@@ -332,3 +332,56 @@ func (s *stuck) Read(p []byte) (int, error) {
 	<-s.never
 	return 0, errors.New("context canceled")
 }
+
+// Numbers that the camera says it has given up are told as that, once, and are
+// known when it goes on another time; other gaps are nothing to tell.
+func TestR2_WhatTheCameraGaveUpIsNotMissing(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.upload("main")
+	for range 3 {
+		b.make("main")
+	}
+	last := b.upload("main")
+	g, err := b.cam.Gap(b.now, "main", cloud.GapRetention, []cloud.Span{{From: 2, To: 3}}, nil)
+	require.NoError(t, err)
+	b.cloud.UploadGap(g)
+	off, err := b.cam.Gap(b.now, "main", cloud.GapOff, nil, nil)
+	require.NoError(t, err)
+	b.cloud.UploadGap(off)
+	b.upload("main")
+	want := []string{
+		"main: clip 4 is missing (not in the cloud, or not yet)",
+		"main: clips 2 to 3: given up for newer ones before the store had them: the limits of the card",
+	}
+	for range 2 {
+		sum := b.run()
+		require.Equal(t, 1, sum.Missing)
+		require.Equal(t, 2, sum.GivenUp)
+		require.Equal(t, want, b.warns())
+		b.has(last)
+		b.said = nil
+		b.cloud.Fail(func(op, name string) error {
+			if op == "get" && name == g.Name+cloud.ExtGap {
+				return fakecloud.ErrAway // it lies in the folder
+			}
+			return nil
+		})
+	}
+}
+
+func TestS10_ForgedGapIsRefused(t *testing.T) {
+	t.Parallel()
+	b, thief := newBench(t), newBench(t)
+	b.make("main")
+	b.upload("main")
+	thief.make("main")
+	g, err := thief.cam.Gap(b.now, "main", cloud.GapRetention, []cloud.Span{{From: 1, To: 1}}, nil)
+	require.NoError(t, err)
+	b.cloud.UploadGap(g)
+	sum := b.run()
+	require.Equal(t, 1, sum.Missing)
+	require.Equal(t, 1, sum.Refused)
+	require.Len(t, b.warns(), 2)
+	require.Contains(t, b.warns()[0], "not by the expected key")
+}

@@ -77,23 +77,42 @@ func (c Camera) Manifest(name, token string) (Clip, error) {
 }
 
 func (c Camera) check(name string, m cloud.Manifest) error {
+	if err := c.checkLink(name, link{m.Statement, m.Name, m.Stream, m.Sequence, m.Prev}); err != nil {
+		return err
+	}
 	switch {
-	case m.V != 1:
-		return fmt.Errorf("version %d, want 1: is this camctl too old?", m.V)
-	case m.Serial != c.Serial:
-		return fmt.Errorf("of camera %v, want %v", m.Serial, c.Serial)
-	case m.Epoch != c.Epoch || m.BindID != c.BindID:
-		return fmt.Errorf("of another binding (epoch %d, want %d)", m.Epoch, c.Epoch)
-	case m.Name != name || !Name(name):
-		return errors.New("of another clip")
-	case !streamPattern.MatchString(m.Stream):
-		return errors.New("names no stream")
-	case m.Sequence == 0 || (m.Sequence == 1) != (m.Prev == ""):
-		return errors.New("sequence and previous hash don't fit together")
-	case m.Prev != "" && !hashPattern.MatchString(m.Prev), !hashPattern.MatchString(m.SHA256):
+	case !hashPattern.MatchString(m.SHA256):
 		return errors.New("a hash is not SHA-256 in hex")
 	case m.Size <= 0 || m.Size > MaxClip:
 		return fmt.Errorf("size of %d bytes, want 1 to %d", m.Size, MaxClip)
+	}
+	return nil
+}
+
+// link is what manifests and gaps have in common.
+type link struct {
+	cloud.Statement
+	name, stream string
+	sequence     uint64
+	prev         string
+}
+
+func (c Camera) checkLink(name string, l link) error {
+	switch {
+	case l.V != 1:
+		return fmt.Errorf("version %d, want 1: is this camctl too old?", l.V)
+	case l.Serial != c.Serial:
+		return fmt.Errorf("of camera %v, want %v", l.Serial, c.Serial)
+	case l.Epoch != c.Epoch || l.BindID != c.BindID:
+		return fmt.Errorf("of another binding (epoch %d, want %d)", l.Epoch, c.Epoch)
+	case l.name != name || !Name(name):
+		return errors.New("of another clip")
+	case !streamPattern.MatchString(l.stream):
+		return errors.New("names no stream")
+	case l.sequence == 0 || (l.sequence == 1) != (l.prev == ""):
+		return errors.New("sequence and previous hash don't fit together")
+	case l.prev != "" && !hashPattern.MatchString(l.prev):
+		return errors.New("a hash is not SHA-256 in hex")
 	}
 	return nil
 }
@@ -113,7 +132,10 @@ func (c Clip) Sealed(w io.Writer, r io.Reader) error {
 }
 
 // MismatchError is content that is not what was announced.
-type MismatchError struct{ what string }
+type MismatchError struct {
+	what  string
+	short bool // its end is missing
+}
 
 func (e *MismatchError) Error() string { return e.what }
 
@@ -126,11 +148,11 @@ func Copy(w io.Writer, r io.Reader, size int64, sha string) error {
 	case err != nil:
 		return err
 	case n > size:
-		return &MismatchError{fmt.Sprintf("larger than the %d bytes that the camera sealed", size)}
+		return &MismatchError{fmt.Sprintf("larger than the %d bytes that the camera sealed", size), false}
 	case n < size:
-		return &MismatchError{fmt.Sprintf("%d bytes, the camera sealed %d", n, size)}
+		return &MismatchError{fmt.Sprintf("%d bytes, the camera sealed %d", n, size), true}
 	case hex.EncodeToString(h.Sum(nil)) != sha:
-		return &MismatchError{"its SHA-256 is not the one that the camera signed"}
+		return &MismatchError{"its SHA-256 is not the one that the camera signed", false}
 	}
 	return nil
 }
