@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"golang.org/x/time/rate"
 )
 
 // Limits of the camera's side. R6.
@@ -26,6 +27,8 @@ const (
 	maxQueued  = 8 << 20 // for all
 	sendBuffer = 128 << 10
 	acceptWait = 100 * time.Millisecond // when there are no descriptors
+	// A message of a stranger costs the camera a computation: so many a second.
+	earlyRate, earlyBurst = 50, 50
 )
 
 // Config of a Server.
@@ -49,6 +52,8 @@ type Server struct {
 	cfg   Config
 	log   *zap.Logger
 	inbox chan Message
+	early *rate.Limiter
+	turn  chan struct{} // held by who waits for early: first come, first served, so that a flood delays others by a second at most
 
 	mu     sync.Mutex
 	addr   net.Addr // nil while it does not listen
@@ -67,7 +72,7 @@ type Stats struct {
 
 // NewServer makes a server; it starts nothing.
 func NewServer(cfg Config) *Server {
-	s := &Server{cfg: cfg, log: cfg.Log, inbox: make(chan Message), conns: map[*peer]struct{}{}, names: map[string]*peer{}}
+	s := &Server{cfg: cfg, log: cfg.Log, inbox: make(chan Message), early: rate.NewLimiter(earlyRate, earlyBurst), turn: make(chan struct{}, 1), conns: map[*peer]struct{}{}, names: map[string]*peer{}}
 	if s.log == nil {
 		s.log = zap.NewNop()
 	}
@@ -295,7 +300,9 @@ func (s *Server) read(ctx context.Context, p *peer) error {
 		if err != nil {
 			return err
 		}
-		s.heardOf(p)
+		if !s.heardOf(p) && !s.mayBother(p) {
+			return net.ErrClosed
+		}
 		select {
 		case s.inbox <- Message{p.client, msg}:
 		case <-p.gone:
@@ -339,11 +346,33 @@ func (s *Server) begun(p *peer, before int) int {
 	return earlyFrame
 }
 
-func (s *Server) heardOf(p *peer) {
+// heardOf notes that a message is whole, and tells whether it is of no stranger.
+func (s *Server) heardOf(p *peer) (proven bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p.heard = time.Now()
 	s.renew(p)
+	return p.proven
+}
+
+// mayBother waits for a stranger's turn; false: its time is over.
+func (s *Server) mayBother(p *peer) bool {
+	select {
+	case s.turn <- struct{}{}:
+		defer func() { <-s.turn }()
+	case <-p.gone:
+		return false
+	}
+	turn := s.early.Reserve()
+	wait := time.NewTimer(turn.Delay())
+	defer wait.Stop()
+	select {
+	case <-wait.C:
+		return true
+	case <-p.gone:
+		turn.Cancel()
+		return false
+	}
 }
 
 // Send puts a message into the queue of a client and never blocks. False: there

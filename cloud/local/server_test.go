@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -208,6 +210,40 @@ func TestR6_AHostThatOpensManyTakesAwayItsOwn(t *testing.T) {
 			_, err := c.Receive(t.Context())
 			require.NoError(t, err)
 		}
+	})
+}
+
+// Strangers that send all that they may, again and again, cost 50 messages a
+// second, and who is a member gets in meanwhile.
+func TestR6_AFloodOfStrangersIsBoundedAndKeepsNobodyOut(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		ctx, cancel := context.WithCancel(t.Context())
+		var flood sync.WaitGroup
+		defer flood.Wait()
+		defer cancel()
+		for range 40 {
+			flood.Go(func() {
+				for ctx.Err() == nil {
+					near, far := net.Pipe()
+					r.l.in <- from{far, &net.TCPAddr{IP: net.IPv4(10, 0, 0, 66), Port: 1}}
+					c := newConn(near)
+					c.Send(ctx, hello(c.client))
+					for c.Send(ctx, []byte("handshake")) == nil {
+					}
+					time.Sleep(100 * time.Millisecond)
+				}
+			})
+		}
+		time.Sleep(10 * time.Second)
+		start, before := time.Now(), len(r.messages())
+		ann := r.join("10.0.0.1", false)
+		require.NoError(t, ann.Send(t.Context(), []byte("ann's")))
+		for !slices.ContainsFunc(r.messages(), func(m Message) bool { return m.Client == ann.Client() }) {
+			time.Sleep(10 * time.Millisecond)
+		}
+		require.LessOrEqual(t, time.Since(start), time.Second)
+		time.Sleep(10*time.Second - time.Since(start))
+		require.LessOrEqual(t, len(r.messages())-before, 10*earlyRate+1)
 	})
 }
 
