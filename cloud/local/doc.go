@@ -22,7 +22,8 @@
 //
 // The camera listens while it is bound. A connection has 10 s to say hello and to
 // have the camera speak in a session with it, with at most 16 frames of at most
-// 4 KiB; what has not come so far is ended. At most 32 connections; one more
+// 4 KiB; what has not come so far is ended. Of such frames 50 a second are looked
+// at, of all connections together, first come, first served. At most 32 connections; one more
 // makes an old one give way: of those that have shown nothing, that of the
 // address that has most of them, else the one longest without a message. What
 // waits to be sent is bounded to 2 MiB a connection and 8 MiB in all; who does not
