@@ -30,7 +30,6 @@ import (
 	"iid2secure.nl/camagent/config"
 	"iid2secure.nl/camagent/hal"
 	"iid2secure.nl/camagent/media"
-	"iid2secure.nl/camagent/media/clip"
 	"iid2secure.nl/camagent/media/rtsp"
 	"iid2secure.nl/camagent/media/talk"
 )
@@ -42,10 +41,11 @@ type Agent struct {
 	started time.Time
 	lock    *os.File // on the state folder
 
-	board   *hal.Camera
-	streams []*media.Stream
-	camera  *camera
-	health  *health
+	board     *hal.Camera
+	streams   []*media.Stream
+	camera    *camera
+	recording *recording
+	health    *health
 
 	clock    *clock.Clock
 	id       *identity.Identity
@@ -177,10 +177,7 @@ func (a *Agent) openCamera() error {
 		return err
 	}
 	a.camera = newCamera(a.board, a.streams, settings, a.health, a.log)
-	if _, err := a.camera.index(a.cfg.Record.Stream); err != nil {
-		return fmt.Errorf("configuration: record.stream: is %q, want a stream that the board has", a.cfg.Record.Stream)
-	}
-	return nil
+	return a.openRecording()
 }
 
 func (a *Agent) uptime() time.Duration { return time.Since(a.started) }
@@ -197,21 +194,4 @@ func (a *Agent) Identity() *identity.Identity { return a.id }
 func (a *Agent) Bound() bool {
 	_, _, bound := a.binding.Binding()
 	return bound
-}
-
-// record records the configured stream while the owner wants it and is bound.
-func (a *Agent) record(ctx context.Context) error {
-	i, err := a.camera.index(a.cfg.Record.Stream)
-	if err != nil {
-		return err
-	}
-	stream := a.streams[i]
-	return a.camera.recording.serve(ctx, func(ctx context.Context) error {
-		cfg := clip.Config{Length: a.cfg.Record.ClipLength, Log: a.log.Named("record"),
-			WantKeyframe: func() { a.camera.wantKey(stream.Name) }}
-		defer a.health.clear("recording")
-		r := clip.New(stream, a.clips, cfg)
-		r.Follow(clip.Order{Trigger: "continuous"}, time.Time{})
-		return r.Run(ctx)
-	})
 }

@@ -28,18 +28,19 @@ type camera struct {
 	work     chan func()
 	keys     chan string // streams of which viewers want a key frame
 
-	bound, recording, microphone *gate
-	frames                       []atomic.Uint64 // next frame number, by stream
-	running                      []atomic.Bool
-	micOpen                      atomic.Bool
-	lastKey                      []time.Time // run's goroutine only
+	bound, microphone *gate
+	applied           func()          // called by apply
+	frames            []atomic.Uint64 // next frame number, by stream
+	running           []atomic.Bool
+	micOpen           atomic.Bool
+	lastKey           []time.Time // run's goroutine only
 }
 
 func newCamera(board *hal.Camera, streams []*media.Stream, settings *settingsFile, h *health, log *zap.Logger) *camera {
 	return &camera{
 		board: board, streams: streams, settings: settings, health: h, log: log,
 		work: make(chan func()), keys: make(chan string, 4),
-		bound: newGate(), recording: newGate(), microphone: newGate(),
+		bound: newGate(), microphone: newGate(), applied: func() {},
 		frames: make([]atomic.Uint64, len(streams)), running: make([]atomic.Bool, len(streams)),
 		lastKey: make([]time.Time, len(streams)),
 	}
@@ -81,13 +82,13 @@ func (c *camera) index(stream string) (int, error) {
 	return 0, cloud.Refuse(cloud.CodeArgument, "stream: there is no %q on this camera", stream)
 }
 
-// apply sets the gates from the settings; it is called whenever the binding or
+// apply sets the gates from the settings, and has the recording look at them; it is called whenever the binding or
 // the settings change.
 func (c *camera) apply(bound bool) {
 	s := c.settings.get()
-	c.recording.set(bound && s.Recording == command.RecordContinuous)
 	c.microphone.set(bound && s.Microphone)
 	c.bound.set(bound)
+	c.applied()
 }
 
 // change applies a patch: the board first, then the file, and returns what is

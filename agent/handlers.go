@@ -24,6 +24,8 @@ func (a *Agent) handlers() map[string]command.Handler {
 	add(command.ClipsList.Bind(a.clipsList))
 	add(command.ClipsRead.Bind(a.clipsRead))
 	add(command.ClipsUpload.Bind(a.clipsUpload))
+	add(command.RecordingStart.Bind(a.recordingStart))
+	add(command.RecordingStop.Bind(a.recordingStop))
 	add(command.KeyframeRequest.Bind(a.keyframeRequest))
 	add(command.LiveGet.Bind(a.liveGet))
 	return m
@@ -49,7 +51,7 @@ func (a *Agent) statusGet(_ context.Context, member string, _ command.None) (com
 		Board: a.board.Info(), Capabilities: a.board.Capabilities(),
 		Streams:    a.streamStatus(),
 		Live:       a.liveStatus(member),
-		Recording:  command.RecordingStatus{Mode: a.camera.settings.get().Recording, Active: a.clips.open.Load() > 0, Clips: a.clips.closed.Load()},
+		Recording:  a.recordingStatus(),
 		Microphone: a.camera.micOpen.Load(),
 		Card:       command.CardStatus{Used: card.UsedBytes, Limit: int64(a.cfg.Card.LimitMB) << 20, Clips: card.Pending + card.Uploaded},
 		Upload:     up,
@@ -96,7 +98,7 @@ func (a *Agent) snapshotTake(ctx context.Context, _ string, _ command.None) (com
 	if err != nil {
 		return command.Snapshot{}, err
 	}
-	name := cloud.ClipName(time.Now().UTC()) + ".jpg.age"
+	name := cloud.ClipName(a.clock.Now()) + ".jpg.age"
 	sum := sha256.Sum256(sealed)
 	reply := command.Snapshot{Name: name, Size: int64(len(sealed)), SHA256: hex.EncodeToString(sum[:])}
 	if err := a.store(ctx, name, sealed); err != nil {

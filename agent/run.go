@@ -32,6 +32,8 @@ func (a *Agent) services(button <-chan os.Signal) []service {
 		{"rtsp", a.serveRTSP},
 		{"intercom", a.intercom},
 		{"recorder", a.record},
+		{"recording", a.recording.run},
+		{"motion", a.watchMotion},
 		{"binding", a.follow},
 		{"card", a.watchCard},
 		{"buttons", a.watchButtons},

@@ -53,7 +53,7 @@ func openSettings(dir, bindID string, defaults command.Settings) (*settingsFile,
 // merge keeps only streams that the board has.
 func merge(defaults, stored command.Settings) command.Settings {
 	out := defaults.Clone()
-	out.Recording, out.Microphone = stored.Recording, stored.Microphone
+	out.Recording, out.Schedule, out.Microphone = stored.Recording, stored.Schedule, stored.Microphone
 	for name, s := range stored.Streams {
 		if _, ok := out.Streams[name]; ok {
 			out.Streams[name] = s

@@ -28,7 +28,7 @@ var (
 
 var table = []Entry{
 	StatusGet.Entry, SettingsGet.Entry, SettingsSet.Entry, SnapshotTake.Entry,
-	ClipsList.Entry, ClipsRead.Entry, ClipsUpload.Entry, KeyframeRequest.Entry, LiveGet.Entry,
+	RecordingStart.Entry, RecordingStop.Entry, ClipsList.Entry, ClipsRead.Entry, ClipsUpload.Entry, KeyframeRequest.Entry, LiveGet.Entry,
 }
 
 // Status is what status.get tells.
@@ -91,13 +91,6 @@ type LiveSession struct {
 	Since     string `json:"since"`     // RFC 3339
 	Frames    uint64 `json:"frames"`    // sent to it
 	Skips     uint64 `json:"skips"`     // times that it was too slow
-}
-
-// RecordingStatus tells what the recorder does.
-type RecordingStatus struct {
-	Mode   string `json:"mode"`
-	Active bool   `json:"active"` // a clip is open
-	Clips  uint64 `json:"clips"`  // closed since boot
 }
 
 // CardStatus tells how the card is used, in bytes.

@@ -92,7 +92,7 @@ func TestS4_BadCommandsAreRefusedInOneLine(t *testing.T) {
 		{"settings.set", `{"bitrate":1}`, cloud.CodeArgument, "bitrate"},
 		{"settings.set", `{}`, cloud.CodeArgument, "nothing to set"},
 		{"settings.set", ``, cloud.CodeArgument, "nothing to set"},
-		{"settings.set", `{"recording":"sometimes"}`, cloud.CodeArgument, "continuous or off"},
+		{"settings.set", `{"recording":"sometimes"}`, cloud.CodeArgument, "events or off"},
 		{"settings.set", `{"microphone":"yes"}`, cloud.CodeArgument, "microphone"},
 		{"settings.set", `{"recording":"off"} {}`, cloud.CodeArgument, "more than one"},
 		{"settings.set", `[`, cloud.CodeArgument, "settings.set"},

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"iid2secure.nl/camagent/hal"
 )
@@ -12,19 +13,22 @@ import (
 // The recording modes.
 const (
 	RecordContinuous = "continuous"
+	RecordEvents     = "events"
 	RecordOff        = "off"
 )
 
 // Settings are what the owner can change; the device keeps them.
 type Settings struct {
 	Streams    map[string]StreamSettings `json:"streams"`
-	Recording  string                    `json:"recording"`  // RecordContinuous, RecordOff
+	Recording  string                    `json:"recording"`  // RecordContinuous, RecordEvents, RecordOff
+	Schedule   Schedule                  `json:"schedule"`   // when that holds
 	Microphone bool                      `json:"microphone"` // sound in streams and clips; off until the owner turns it on
 }
 
 // Clone copies s.
 func (s Settings) Clone() Settings {
 	s.Streams = maps.Clone(s.Streams)
+	s.Schedule.Windows = slices.Clone(s.Schedule.Windows)
 	return s
 }
 
@@ -39,7 +43,15 @@ type StreamSettings struct {
 type SettingsPatch struct {
 	Streams    map[string]StreamPatch `json:"streams,omitempty"`
 	Recording  *string                `json:"recording,omitempty"`
+	Schedule   *SchedulePatch         `json:"schedule,omitempty"`
 	Microphone *bool                  `json:"microphone,omitempty"`
+}
+
+// SchedulePatch changes what is not nil.
+type SchedulePatch struct {
+	Windows *[]Window `json:"windows,omitempty"` // all of them
+	Zone    *string   `json:"zone,omitempty"`
+	Outside *string   `json:"outside,omitempty"`
 }
 
 // StreamPatch changes what is not nil.
@@ -49,15 +61,42 @@ type StreamPatch struct {
 	GOP     *int `json:"gop,omitempty"`
 }
 
+// RecordModes are the recording modes, and OutsideModes those outside of a schedule.
+var (
+	RecordModes  = []string{RecordContinuous, RecordEvents, RecordOff}
+	OutsideModes = []string{RecordEvents, RecordOff}
+)
+
 // Validate refuses an empty patch and unknown modes.
 func (p *SettingsPatch) Validate() error {
-	if len(p.Streams) == 0 && p.Recording == nil && p.Microphone == nil {
-		return errors.New("nothing to set: want streams, recording or microphone")
+	if len(p.Streams) == 0 && p.Recording == nil && p.Schedule == nil && p.Microphone == nil {
+		return errors.New("nothing to set: want streams, recording, schedule or microphone")
 	}
-	if r := p.Recording; r != nil && *r != RecordContinuous && *r != RecordOff {
-		return fmt.Errorf("recording: is %q, want %s or %s", clip(*r), RecordContinuous, RecordOff)
+	if r := p.Recording; r != nil && !slices.Contains(RecordModes, *r) {
+		return fmt.Errorf("recording: is %q, want %s", clip(*r), Among(RecordModes))
+	}
+	if p.Schedule != nil {
+		return p.Schedule.validate()
 	}
 	return nil
+}
+
+func (p *SchedulePatch) validate() error {
+	if p.Windows == nil && p.Zone == nil && p.Outside == nil {
+		return errors.New("schedule: nothing to set: want windows, zone or outside")
+	}
+	if o := p.Outside; o != nil && !slices.Contains(OutsideModes, *o) {
+		return fmt.Errorf("schedule.outside: is %q, want %s", clip(*o), Among(OutsideModes))
+	}
+	if p.Windows != nil {
+		return CheckWindows(*p.Windows)
+	}
+	return nil
+}
+
+// Among writes what is allowed: a, b or c.
+func Among(words []string) string {
+	return strings.Join(words[:len(words)-1], ", ") + " or " + words[len(words)-1]
 }
 
 // Apply checks p against what the board's streams allow and returns the
@@ -83,10 +122,29 @@ func (p *SettingsPatch) Apply(s Settings, board []hal.StreamInfo) (Settings, err
 	if p.Recording != nil {
 		s.Recording = *p.Recording
 	}
+	errs = append(errs, p.Schedule.apply(&s.Schedule))
 	if p.Microphone != nil {
 		s.Microphone = *p.Microphone
 	}
 	return s, errors.Join(errs...)
+}
+
+// apply may be called on nil. The zone is one that the camera's system knows.
+func (p *SchedulePatch) apply(s *Schedule) error {
+	if p == nil {
+		return nil
+	}
+	if p.Windows != nil {
+		s.Windows = slices.Clone(*p.Windows)
+	}
+	if p.Outside != nil {
+		s.Outside = *p.Outside
+	}
+	if p.Zone == nil {
+		return nil
+	}
+	s.Zone = *p.Zone
+	return CheckZone(s.Zone)
 }
 
 func set(dst *int, v *int, r hal.Range, path string) error {
