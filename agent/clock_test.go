@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"os"
 	"path/filepath"
@@ -12,7 +13,9 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
 
+	"iid2secure.nl/camagent/cloud"
 	"iid2secure.nl/camagent/cloud/clock"
+	"iid2secure.nl/camagent/cloud/seal"
 )
 
 // The clock of a bubble stands at 2000, before this program was thought of.
@@ -78,4 +81,81 @@ func TestS9_BuildTime(t *testing.T) {
 	}
 	require.False(t, BuildTime().Before(first))
 	require.True(t, BuildTime().Before(time.Now()))
+}
+
+// movedKernel is the system's, with a wall-clock that can be moved.
+type movedKernel struct {
+	clock.System
+	by     time.Duration
+	synced bool
+	asleep time.Duration
+}
+
+func (k *movedKernel) Wall() time.Time               { return time.Now().Add(k.by) }
+func (k *movedKernel) Synced() (bool, time.Duration) { return k.synced, time.Millisecond }
+func (k *movedKernel) Uptime() time.Duration         { return k.System.Uptime() + k.asleep }
+func (k *movedKernel) Asleep() time.Duration         { return k.asleep }
+
+// While clips are open the clock is set from 1970 to now, a day back, a day ahead
+// and right again, and the device sleeps.
+func TestM10_StepsTearNoClipAndClipsAreDatedAnew(t *testing.T) {
+	t.Parallel()
+	b := newStoreBench(t)
+	b.start()
+	const aDay = 24 * time.Hour
+	k := &movedKernel{by: -time.Since(time.Unix(0, 0))}
+	var err error
+	b.store.clock, err = clock.OpenWith(b.state(""), firstBuild(), k)
+	require.NoError(t, err)
+	steps := []func(){
+		func() { b.clip() }, // one more that begins and ends without a clock
+		func() { k.by, k.synced = 0, true },
+		func() { k.by = -aDay },
+		func() { k.by = aDay; k.synced = false },
+		func() { k.by = 0; k.asleep += time.Hour },
+		func() { k.synced = true },
+		func() {},
+	}
+	before := time.Now().Add(-time.Second)
+	for _, step := range steps {
+		sink := b.create()
+		b.fragments(sink, 1, 500)
+		step()
+		b.fragments(sink, 1, 500)
+		require.NoError(t, sink.Close(b.info(50)))
+		b.frame += 50
+	}
+
+	bySequence := map[uint64]cloud.ClipDetails{}
+	manifests := map[uint64]cloud.Manifest{}
+	names := map[string]bool{}
+	tokens := map[uint64]string{}
+	for _, name := range b.names() {
+		m, d := b.manifest(name)
+		require.False(t, names[m.Name])
+		names[m.Name], bySequence[m.Sequence], manifests[m.Sequence] = true, d, m
+		tokens[m.Sequence] = string(b.read(name + cloud.ExtManifest))
+	}
+	require.Len(t, bySequence, len(steps)+1)
+	var list []cloud.ClipDetails
+	for i := uint64(1); i <= uint64(len(bySequence)); i++ {
+		require.Equal(t, seal.Hash(tokens[i]), cmp.Or(manifests[i+1].Prev, seal.Hash(tokens[i])), "the chain of %d", i)
+		d := bySequence[i]
+		require.Equal(t, 2*time.Second, time.Duration(d.DurationMS)*time.Millisecond)
+		require.False(t, d.Cut)
+		require.Equal(t, manifests[i].Name[:len("20260102T030405.000Z")], nameTime(t, d.Started))
+		list = append(list, d)
+	}
+	for i, dated := range clock.Redate(list) {
+		require.Equal(t, dated.Redated, !list[i].Clock.Synced, i)
+		require.True(t, dated.Clock.Synced, "each boot has one whose clock was right")
+	}
+	first := clock.Redate(list)[0]
+	require.WithinRange(t, first.Started, before, time.Now())
+}
+
+func nameTime(t *testing.T, started string) string {
+	at, err := time.Parse(time.RFC3339, started)
+	require.NoError(t, err)
+	return cloud.ClipTime(at)
 }
