@@ -224,9 +224,7 @@ func (s *Spool) settle(f *found, parts map[string]int64) (changed bool, err erro
 	case part && file >= 0: // one file, two names
 		delete(parts, f.name)
 		return true, s.removed(s.openPath(f.name) + extClip + extPart)
-	case dropped && file >= 0 && manifest >= 0: // it was to be given up, and is whole
-		return true, s.removed(path(treeDropped, extManifest))
-	case dropped && file >= 0:
+	case dropped && file >= 0: // it was given up
 		return true, s.removed(path(file, extClip))
 	case manifest >= 0 && manifest < treeUploaded && file == treeUploaded: // a release
 		return true, s.finishMove(path(manifest, extManifest), path(treeUploaded, extManifest))
