@@ -11,6 +11,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -20,6 +21,7 @@ import (
 
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
+	"github.com/minio/minio-go/v7/pkg/signer"
 
 	"iid2secure.nl/camagent/cloud"
 	"iid2secure.nl/camagent/cloud/api"
@@ -47,7 +49,8 @@ type Options struct {
 type Storage struct {
 	opt    Options
 	inside *minio.Client // used by us
-	public *minio.Client // signs for others, and is never dialled
+	host   string        // of signed addresses, as HTTP names it: without the port if it is 443
+	folder string        // before the key: the bucket with path style
 }
 
 // New checks the options; it dials nothing.
@@ -55,12 +58,25 @@ func New(o Options) (*Storage, error) {
 	if o.Public == "" {
 		o.Public = o.Endpoint
 	}
+	if o.AccessKey == "" || o.SecretKey.IsZero() || o.Region == "" {
+		return nil, errors.New("storage: access key, secret key and region are required: without them nothing is signed")
+	}
 	inside, err := client(o, o.Endpoint)
 	if err != nil {
 		return nil, err
 	}
-	public, err := client(o, o.Public)
-	return &Storage{o, inside, public}, err
+	s := &Storage{opt: o, inside: inside, host: strings.TrimSuffix(o.Public, ":443"), folder: "/" + o.Bucket}
+	u, err := url.Parse("https://" + s.host)
+	if err != nil || u.Host != s.host || u.Hostname() == "" {
+		return nil, fmt.Errorf("storage: %q is not of the form host or host:port", o.Public)
+	}
+	if !o.PathStyle {
+		if net.ParseIP(u.Hostname()) != nil {
+			return nil, fmt.Errorf("storage: %s is an address: the bucket's name cannot stand before it, as it does without path style", o.Public)
+		}
+		s.host, s.folder = o.Bucket+"."+s.host, ""
+	}
+	return s, nil
 }
 
 func client(o Options, endpoint string) (*minio.Client, error) {
@@ -88,8 +104,14 @@ func client(o Options, endpoint string) (*minio.Client, error) {
 	return c, nil
 }
 
-// Public is where devices and apps reach the storage, host:port.
-func (s *Storage) Public() string { return s.opt.Public }
+// Public is what signed addresses name, host:port: what devices have among their
+// storage hosts.
+func (s *Storage) Public() string {
+	if u := (url.URL{Host: s.host}); u.Port() == "" {
+		return s.host + ":443"
+	}
+	return s.host
+}
 
 // Prepare makes the bucket if it is not there.
 func (s *Storage) Prepare(ctx context.Context) error {
@@ -129,42 +151,39 @@ func Check(r cloud.GrantRequest, prefix string) error {
 
 // Put signs a grant for a request that was checked: to put exactly this object,
 // if there is none of that name, and to look whether it is there. M4.
-func (s *Storage) Put(ctx context.Context, r cloud.GrantRequest) (cloud.Grant, error) {
+func (s *Storage) Put(_ context.Context, r cloud.GrantRequest) (cloud.Grant, error) {
 	sum, err := hex.DecodeString(r.SHA256)
 	if err != nil {
 		return cloud.Grant{}, err
 	}
 	// Measured before signing: never later than what the storage goes by.
 	expires := time.Now().Add(Life).Unix()
-	put, err := s.sign(ctx, http.MethodPut, r.Key, map[string]string{
+	put := s.sign(http.MethodPut, r.Key, Life, map[string]string{
 		"Content-Length":        strconv.FormatInt(r.Size, 10),
 		"If-None-Match":         "*",
 		"X-Amz-Checksum-Sha256": base64.StdEncoding.EncodeToString(sum),
 	})
-	if err != nil {
-		return cloud.Grant{}, err
-	}
-	head, err := s.sign(ctx, http.MethodHead, r.Key, map[string]string{"X-Amz-Checksum-Mode": "ENABLED"})
-	return cloud.Grant{Put: put, Head: head, Expires: expires}, err
+	head := s.sign(http.MethodHead, r.Key, Life, map[string]string{"X-Amz-Checksum-Mode": "ENABLED"})
+	return cloud.Grant{Put: put, Head: head, Expires: expires}, nil
 }
 
 // Get signs a request to read the object key.
-func (s *Storage) Get(ctx context.Context, key string) (api.Download, error) {
+func (s *Storage) Get(_ context.Context, key string) (api.Download, error) {
 	expires := time.Now().Add(Life).Unix()
-	req, err := s.sign(ctx, http.MethodGet, key, nil)
-	return api.Download{URL: req.URL, Headers: req.Headers, Expires: expires}, err
+	req := s.sign(http.MethodGet, key, Life, nil)
+	return api.Download{URL: req.URL, Headers: req.Headers, Expires: expires}, nil
 }
 
-func (s *Storage) sign(ctx context.Context, method, key string, headers map[string]string) (cloud.Request, error) {
-	h := http.Header{}
+// sign makes an address by which whoever has it can do this one thing for so
+// long, with exactly these headers (Signature Version 4 in the query). It asks
+// nobody. The key has no character that needs escaping: see ValidName.
+func (s *Storage) sign(method, key string, life time.Duration, headers map[string]string) cloud.Request {
+	req := http.Request{Method: method, Host: s.host, Header: http.Header{}, URL: &url.URL{Scheme: "https", Host: s.host, Path: s.folder + "/" + key}}
 	for k, v := range headers {
-		h.Set(k, v)
+		req.Header.Set(k, v)
 	}
-	u, err := s.public.PresignHeader(ctx, method, s.opt.Bucket, key, Life, url.Values{}, h)
-	if err != nil {
-		return cloud.Request{}, fmt.Errorf("sign %s: %w", method, err)
-	}
-	return cloud.Request{Method: method, URL: u.String(), Headers: headers}, nil
+	signed := signer.PreSignV4(req, s.opt.AccessKey, s.opt.SecretKey.Reveal(), "", s.opt.Region, int64(life/time.Second)) // the signer's own need
+	return cloud.Request{Method: method, URL: signed.URL.String(), Headers: headers}
 }
 
 // List returns a page of the objects below prefix (which ends in a slash), with
