@@ -105,6 +105,7 @@ type UploadStatus struct {
 	Pending int    `json:"pending"`
 	Bytes   int64  `json:"bytes"`
 	Done    uint64 `json:"done"` // objects confirmed since boot
+	UploadProgress
 }
 
 // ChainHead is the end of the manifest chain of a stream.
