@@ -14,10 +14,10 @@ func (a *Agent) openLocal() error {
 	if a.cfg.Local.Off() {
 		return nil
 	}
-	a.local = local.NewServer(local.Config{Address: a.cfg.Local.Address, Proves: channel.IsSession, Log: a.log.Named("local")})
 	if a.sessions == nil {
 		a.sessions = a.newSessions()
 	}
+	a.local = local.NewServer(local.Config{Address: a.cfg.Local.Address, Proves: channel.IsSession, Gone: a.sessions.EndClient, Log: a.log.Named("local")})
 	return nil
 }
 

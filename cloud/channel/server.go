@@ -2,6 +2,7 @@ package channel
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -185,6 +186,20 @@ func (s *Server) endMember(member string) {
 		}
 	}
 	s.replies.forget(func(e *entry) bool { return e.member == member })
+}
+
+// EndClient ends the sessions and pending handshakes of a client whose carrier is
+// gone for good. Its commands go on, and their replies are kept.
+func (s *Server) EndClient(client string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.pending = slices.DeleteFunc(s.pending, func(p *pending) bool { return p.client == client })
+	for k := range s.sessions {
+		if k.client == client {
+			s.end(k, "carrier gone")
+		}
+	}
+	delete(s.hinted, client)
 }
 
 // EndAll ends all sessions, pending handshakes and running commands, and forgets

@@ -349,3 +349,23 @@ func TestRunEndsCommandsAndClosesTheDoor(t *testing.T) {
 		require.Empty(t, c.takeSent())
 	})
 }
+
+// A carrier that is gone takes its sessions along, but no command and no reply.
+func TestR6_ClientWhoseCarrierIsGoneHoldsNoSession(t *testing.T) {
+	bubble(t, func(t *testing.T, c *camera, ann identity.KeyPair) {
+		phone, lan := c.open(t, "phone", ann, nil), c.open(t, "lan", ann, nil)
+		c.begin(t, "lan", ann, nil)
+		require.Equal(t, 2, c.srv.Sessions())
+		lan.do(lan.cmd("a", 1, "x"))
+		c.srv.EndClient("lan")
+		synctest.Wait()
+		require.Equal(t, 1, c.srv.Sessions())
+		require.Empty(t, c.srv.pending)
+		require.Equal(t, []string{"ann x"}, c.log())
+		c.takeSent()
+		phone.do(phone.cmd("a", 1, "x"))
+		synctest.Wait()
+		require.Equal(t, []string{"ok a"}, codes(phone.replies()))
+		require.Len(t, c.log(), 1)
+	})
+}

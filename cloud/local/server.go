@@ -37,7 +37,10 @@ type Config struct {
 	// Proves tells whether a message that the camera sends shows that its client
 	// is one with whom it has a session.
 	Proves func(msg []byte) bool
-	Log    *zap.Logger // nil: no log
+	// Gone, if set, is told of a client whose connection has ended: its id comes
+	// never again.
+	Gone func(client string)
+	Log  *zap.Logger // nil: no log
 }
 
 // Message came from a client of this carrier. Its payload belongs to the reader.
@@ -280,6 +283,10 @@ func (s *Server) attend(ctx context.Context, p *peer) {
 	stop := context.AfterFunc(ctx, func() { s.endNow(p) })
 	defer stop()
 	err := s.read(ctx, p)
+	s.endNow(p)
+	if p.client != "" && s.cfg.Gone != nil {
+		s.cfg.Gone(p.client)
+	}
 	s.log.Debug("local connection ended", zap.Stringer("from", p.from), zap.Error(err))
 }
 

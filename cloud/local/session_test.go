@@ -31,8 +31,8 @@ type camera struct {
 
 func newCamera(t *testing.T, member []byte) *camera {
 	t.Helper()
-	c := &camera{serial: cloud.NewSerial(), static: identity.NewKeyPair(), waiting: make(chan struct{}),
-		Server: NewServer(Config{Address: "127.0.0.1:0", Proves: channel.IsSession})}
+	c := &camera{serial: cloud.NewSerial(), static: identity.NewKeyPair(), waiting: make(chan struct{})}
+	c.Server = NewServer(Config{Address: "127.0.0.1:0", Proves: channel.IsSession, Gone: func(client string) { c.sessions.EndClient(client) }})
 	c.sessions = channel.NewServer(channel.ServerConfig{
 		Serial: c.serial, Static: c.static, Uptime: func() time.Duration { return time.Minute },
 		Binding: func() (uint64, string, bool) { return 1, bindID, true },
@@ -92,9 +92,11 @@ func TestM5_SessionsOverTCP(t *testing.T) {
 	ann := identity.NewKeyPair()
 	c := newCamera(t, ann.Public)
 	var work sync.WaitGroup
+	var conns []*Conn
 	for range 4 {
-		_, client, err := c.dial(t, ann)
+		conn, client, err := c.dial(t, ann)
 		require.NoError(t, err)
+		conns = append(conns, conn)
 		work.Go(func() {
 			var list, echo string
 			if err := client.Call(t.Context(), "list", nil, &list); err != nil || len(list) != 900<<10 {
@@ -107,6 +109,11 @@ func TestM5_SessionsOverTCP(t *testing.T) {
 	}
 	work.Wait()
 	require.Equal(t, 4, c.sessions.Sessions())
+	for _, conn := range conns {
+		conn.Close()
+	}
+	require.Eventually(t, func() bool { return c.sessions.Sessions() == 0 }, 10*time.Second, time.Millisecond,
+		"they would push out others of the member")
 }
 
 func TestS1_StrangersGetNoSessionOverTCP(t *testing.T) {
