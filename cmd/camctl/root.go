@@ -92,7 +92,7 @@ func (c *ctl) root() *cobra.Command {
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	cmd.AddCommand(
 		c.identityCommand(), c.signInCommand(), c.pairCommand(), c.camerasCommand(), c.statusCommand(),
-		c.settingsCommand(), c.setCommand(), c.snapshotCommand(), c.clipsCommand(), c.getCommand(), c.uploadCommand(),
+		c.settingsCommand(), c.setCommand(), c.recordCommand(), c.snapshotCommand(), c.clipsCommand(), c.getCommand(), c.uploadCommand(),
 		c.syncCommand(), c.liveCommand(), c.keyframeCommand(), c.factoryCommand(), c.versionCommand())
 	group(cmd)
 	return cmd

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -35,11 +37,14 @@ func (c *ctl) settings(ctx context.Context) error {
 
 func (c *ctl) setCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "set KEY=VALUE…", Short: "Change settings, and show what is in force afterwards",
-		Long:    "Change settings, and show what is in force afterwards. Keys:\n" + keysHelp(),
-		Example: "  camctl set main.bitrate=1000000 main.fps=15 sub.gop=50\n  camctl set recording=off microphone=on",
-		Args:    takes(1, -1, "KEY=VALUE…"),
-		RunE:    func(cmd *cobra.Command, args []string) error { return c.set(cmd.Context(), args) },
+		Use: "set KEY=VALUE… | set KEY VALUE", Short: "Change settings, and show what is in force afterwards",
+		Long: "Change settings, and show what is in force afterwards. Keys:\n" + keysHelp(),
+		Example: "  camctl set main.bitrate=1000000 main.fps=15 sub.gop=50\n  camctl set recording=off microphone=on\n" +
+			"  camctl set recording events\n" +
+			"  camctl set schedule mon-fri 18:00-07:00, sat+sun 00:00-24:00\n" +
+			"  camctl set schedule.zone=Europe/Berlin schedule.outside=events",
+		Args: takes(1, -1, "KEY=VALUE…"),
+		RunE: func(cmd *cobra.Command, args []string) error { return c.set(cmd.Context(), args) },
 	}
 }
 
@@ -66,7 +71,8 @@ func (c *ctl) showSettings(s command.Settings) error {
 			st := s.Streams[name]
 			fmt.Fprintf(w, "%s.bitrate=%d\n%s.fps=%d\n%s.gop=%d\n", name, st.Bitrate, name, st.FPS, name, st.GOP)
 		}
-		fmt.Fprintf(w, "recording=%s\nmicrophone=%s\n", s.Recording, onOff(s.Microphone))
+		fmt.Fprintf(w, "recording=%s\nschedule=%s\nschedule.zone=%s\nschedule.outside=%s\nmicrophone=%s\n", s.Recording,
+			command.WindowsText(s.Schedule.Windows), cmp.Or(s.Schedule.Zone, "UTC"), cmp.Or(s.Schedule.Outside, command.RecordOff), onOff(s.Microphone))
 	})
 }
 
@@ -92,8 +98,11 @@ var (
 // setters is the table of all keys.
 func setters() map[string]setter {
 	t := map[string]setter{
-		"recording":  {command.RecordContinuous + " or " + command.RecordOff, setRecording},
-		"microphone": {"on or off", setMicrophone},
+		"recording":        {command.Among(command.RecordModes), setRecording},
+		"schedule":         {"when that holds: " + command.Always + ", or days and times, as mon-fri@08:00-18:00,sat+sun@22:00-06:00", setSchedule},
+		"schedule.zone":    {"the zone of those times: UTC, or a name such as Europe/Berlin", setZone},
+		"schedule.outside": {"recording outside of the schedule: " + command.Among(command.OutsideModes), setOutside},
+		"microphone":       {"on or off", setMicrophone},
 	}
 	for _, stream := range streamNames {
 		for key, k := range streamKeys {
@@ -116,10 +125,41 @@ func setters() map[string]setter {
 }
 
 func setRecording(p *command.SettingsPatch, value string) error {
-	if value != command.RecordContinuous && value != command.RecordOff {
-		return fmt.Errorf("is %q, want %s or %s", value, command.RecordContinuous, command.RecordOff)
+	if !slices.Contains(command.RecordModes, value) {
+		return fmt.Errorf("is %q, want %s", value, command.Among(command.RecordModes))
 	}
 	p.Recording = &value
+	return nil
+}
+
+// schedule is the part of p about the schedule.
+func schedule(p *command.SettingsPatch) *command.SchedulePatch {
+	if p.Schedule == nil {
+		p.Schedule = &command.SchedulePatch{}
+	}
+	return p.Schedule
+}
+
+func setSchedule(p *command.SettingsPatch, value string) error {
+	windows, err := command.ParseWindows(value)
+	schedule(p).Windows = &windows
+	return err
+}
+
+// setZone leaves it to the camera which zones there are.
+func setZone(p *command.SettingsPatch, value string) error {
+	if value == "" {
+		return errors.New("is empty, want UTC, or a name such as Europe/Berlin")
+	}
+	schedule(p).Zone = &value
+	return nil
+}
+
+func setOutside(p *command.SettingsPatch, value string) error {
+	if !slices.Contains(command.OutsideModes, value) {
+		return fmt.Errorf("is %q, want %s", value, command.Among(command.OutsideModes))
+	}
+	schedule(p).Outside = &value
 	return nil
 }
 
@@ -136,16 +176,20 @@ func keysHelp() string {
 	var b strings.Builder
 	t := setters()
 	for _, key := range slices.Sorted(maps.Keys(t)) {
-		fmt.Fprintf(&b, "  %-14s%s\n", key, t[key].help)
+		fmt.Fprintf(&b, "  %-18s%s\n", key, t[key].help)
 	}
 	return b.String()
 }
 
-// parsePatch reads KEY=VALUE arguments; all problems are named at once.
+// parsePatch reads KEY=VALUE arguments, or one KEY with the words of its value
+// after it; all problems are named at once.
 func parsePatch(args []string) (command.SettingsPatch, error) {
 	var p command.SettingsPatch
 	var problems []string
 	t, seen := setters(), map[string]bool{}
+	if len(args) > 1 && t[args[0]].set != nil {
+		args = []string{args[0] + "=" + strings.Join(args[1:], " ")}
+	}
 	for _, arg := range args {
 		key, value, ok := strings.Cut(arg, "=")
 		s, known := t[key]

@@ -81,7 +81,7 @@ func writeStatus(w io.Writer, st command.Status) {
 	if st.Recording.Active {
 		open = ", a clip is open"
 	}
-	fmt.Fprintf(w, "recording\t%s%s, %d clips since start\n", st.Recording.Mode, open, st.Recording.Clips)
+	fmt.Fprintf(w, "recording\t%s%s, %d clips since start\n", recordingText(st.Recording), open, st.Recording.Clips)
 	fmt.Fprintf(w, "microphone\t%s\n", onOff(st.Microphone))
 	fmt.Fprintf(w, "card\t%s of %s, %d objects\n", bytesText(st.Card.Used), limitText(st.Card.Limit), st.Card.Clips)
 	fmt.Fprintf(w, "upload\t%d waiting (%s), %d done\n", st.Upload.Pending, bytesText(st.Upload.Bytes), st.Upload.Done)

@@ -51,8 +51,9 @@ func (r *Recorder) Run(ctx context.Context) error {
 // abandon leaves nothing open, also after a panic: what was open then is tried
 // again when Run is.
 func (r *Recorder) abandon() {
-	if r.open != nil {
-		r.open.sink.Abort()
+	if c := r.open; c != nil {
+		c.sink.Abort()
+		r.missed.add(c.first, c.last.Seq, c.zero, c.last.Time.Add(c.frameTime()), errFailed)
 	}
 	r.open, r.closing, r.held, r.rd = nil, false, nil, nil
 }
@@ -212,8 +213,9 @@ func (r *Recorder) takePicture(s media.Sample) {
 }
 
 var (
-	errGOP = errors.New("the distance of key frames is too large for a clip")
-	errKey = errors.New("a key frame came without its parameter sets")
+	errFailed = errors.New("the recorder failed")
+	errGOP    = errors.New("the distance of key frames is too large for a clip")
+	errKey    = errors.New("a key frame came without its parameter sets")
 )
 
 // miss: the picture s is wanted, and in no clip.
