@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -46,7 +47,8 @@ func (a *Agent) openCloud() (err error) {
 	a.sessions = a.newSessions()
 	a.uploader, err = upload.New(upload.Config{
 		Spool: a.card, Ask: a.ask, Serial: a.id.Serial, Prefix: a.bindID,
-		Hosts: a.cfg.Cloud.StorageHosts, AllowPrivate: a.cfg.Cloud.AllowPrivate, Roots: a.roots, Secure: a.clock.Secure, Log: a.log.Named("upload"),
+		Hosts: a.cfg.Cloud.StorageHosts, AllowPrivate: a.cfg.Cloud.AllowPrivate, Roots: a.roots, Secure: a.clock.Secure,
+		Bandwidth: int64(a.cfg.Cloud.BandwidthKB) * 1000, Log: a.log.Named("upload"),
 	})
 	return err
 }
@@ -127,6 +129,7 @@ func (a *Agent) uploadStats() command.UploadStatus {
 	if a.uploader != nil {
 		up := a.uploader.Stats()
 		out.Done = up.Confirmed
+		out.UploadProgress = uploadProgress(up)
 		err := up.LastError
 		a.clock.Heed(err, a.roots)
 		if errors.Is(err, link.ErrOffline) {
@@ -135,4 +138,23 @@ func (a *Agent) uploadStats() command.UploadStatus {
 		a.health.report("storage", err)
 	}
 	return out
+}
+
+func uploadProgress(up upload.Stats) command.UploadProgress {
+	out := command.UploadProgress{Oldest: instant(up.Oldest), Retries: up.Retries, Refused: up.Refused, NextTry: instant(up.NextTry)}
+	if up.LastError != nil {
+		out.Error = cloud.OneLine(up.LastError.Error())
+	}
+	for _, s := range up.Sending {
+		out.Sending = append(out.Sending, command.Sending{File: s.File, Lane: s.Lane.String(), Size: s.Size, Sent: s.Sent})
+	}
+	return out
+}
+
+// instant writes a time as status does; a zero one is empty.
+func instant(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339)
 }
