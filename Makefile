@@ -19,7 +19,7 @@ SELDOM    := crypto/tls crypto/x509/... crypto/ecdsa crypto/rsa crypto/internal/
 SMALL     := -tags nethttpomithttp2 $(SELDOM:%=-gcflags=%=-l)
 export VERSITYGW := $(BIN)/versitygw
 
-.PHONY: build run test test-arm arm-most arm-pipe arm-rtsp arm-talk arm-agent test-vm cross bench bench-arm fuzz fmt lint docs tools clean
+.PHONY: build run test test-arm arm-most arm-pipe arm-rtsp arm-talk arm-agent test-vm test-powercut cross bench bench-arm fuzz fmt lint docs tools clean
 
 build: ## bin/camagent, bin/camctl, bin/camcloud
 	$(BUILD) -o $(BIN)/ ./cmd/camctl ./cmd/camcloud
@@ -66,14 +66,21 @@ test-vm: tools ## device tests in virtual machines, arm64 and 32-bit ARM, with D
 	CGO_ENABLED=0 $(GO) build -trimpath -o .vm/bin/vm ./scripts/vm
 	@.vm/bin/vm test arm64 armhf
 
+# As root: loop devices and file systems are the kernel's.
+test-powercut: tools build $(BIN)/versitygw ## power cuts of cameras and cards, on ext4 here and on vfat in virtual machines
+	@sh scripts/vm/kernel.sh arm64
+	@mkdir -p .vm/bin
+	CGO_ENABLED=0 $(GO) build -trimpath -o .vm/bin/vm ./scripts/vm
+	$(GO) test -tags powercut -count=1 -parallel 7 -timeout 15m -v ./scripts/powercut -bin $(BIN)
+
 lint:
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "gofmt would change:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
-	$(GO) vet -tags vm ./...
+	$(GO) vet -tags vm,powercut ./...
 
 fuzz: ## every fuzz target, FUZZ inputs each
 	@sh scripts/fuzz.sh $(or $(FUZZ),50000x)
 
-# BENCH is parts of it, by commas: load, replay, late, churn, alloc, whole, size.
+# BENCH is parts of it, by commas: load, replay, late, churn, alloc, whole, clips, size.
 bench: tools build $(BIN)/versitygw ## the figures of docs/performance.md, on this machine; JSON lines in .run/bench.jsonl
 	$(BUILD) -o $(BIN)/ ./scripts/bench ./scripts/bench/floor
 	@$(MAKE) -s cross CROSS=linux/arm/7

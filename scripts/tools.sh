@@ -35,6 +35,8 @@ need qemu-arm-static qemu-user-static
 need qemu-arm qemu-user # it alone takes plugins, which make bench-arm needs
 need qemu-system-arm qemu-system-arm
 need modprobe kmod
+need mkfs.ext4 e2fsprogs
+need mkfs.vfat dosfstools
 missing=$(printf '%s\n' $missing | sort -u | tr '\n' ' ')
 missing=${missing# }
 if [ -n "$missing" ] && [ "$(id -u)" -ne 0 ]; then
