@@ -112,9 +112,9 @@ func TestR4_LocalPortThatIsTakenIsToldAndTriedAgain(t *testing.T) {
 	require.Eventually(t, func() bool { return !told() }, awaitLive, 10*time.Millisecond)
 }
 
-// What a broker says for clients of the local network is not heard, and sessions
-// of each carrier are answered by it alone.
-func TestS1_CarriersAreNotMixed(t *testing.T) {
+// Without local.address nothing is there that could listen, and messages for its
+// clients go nowhere.
+func TestLocalNetworkThatIsOff(t *testing.T) {
 	t.Parallel()
 	cfg := testConfig(t)
 	cfg.Local.Address = ""

@@ -3,6 +3,7 @@ package local
 import (
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -122,6 +123,10 @@ func TestM5_AnswersToAllAndToOne(t *testing.T) {
 	want := []netip.AddrPort{netip.AddrPortFrom(testAddrs[0], 8555), netip.AddrPortFrom(testAddrs[1], 8555)}
 	require.Equal(t, want, found(b, testZone.name))
 	require.Empty(t, found(b, Name("x")))
+
+	many, err := testZone.answer(records{srv: true}, slices.Repeat(testAddrs, 10))
+	require.NoError(t, err)
+	require.Len(t, found(many, testZone.name), 8)
 
 	b, err = testZone.goodbye(testAddrs)
 	m = unpack(t, b, err)

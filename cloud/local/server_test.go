@@ -127,9 +127,15 @@ func TestS1_WhoSaysAnothersClientIDGetsNothing(t *testing.T) {
 func TestS4_StrangersHaveTenSeconds(t *testing.T) {
 	ok := hello(newClient())
 	for name, drip := range map[string]func(c net.Conn) error{
-		"silence":               func(net.Conn) error { return nil },
-		"half a hello, slowly":  dripping(frames(t, ok)[:20]),
-		"messages, slowly":      dripping(append(frames(t, ok), frames(t, []byte("a"), []byte("b"), []byte("c"))...)),
+		"silence":              func(net.Conn) error { return nil },
+		"half a hello, slowly": dripping(frames(t, ok)[:20]),
+		"messages, slowly": func(c net.Conn) error {
+			_, err := c.Write(frames(t, ok))
+			for ; err == nil; time.Sleep(3 * time.Second) {
+				_, err = c.Write(frames(t, []byte("handshake")))
+			}
+			return err
+		},
 		"a long frame, slowly":  dripping(append(frames(t, ok), 0, 0, 15, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13)),
 		"a hello that is whole": func(c net.Conn) error { _, err := c.Write(frames(t, ok)); return err },
 	} {
@@ -151,6 +157,20 @@ func TestS4_StrangersHaveTenSeconds(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What the camera says to anybody proves nothing of who hears it.
+func TestS4_AHintIsNoProof(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		start := time.Now()
+		c := r.join("10.0.0.1", false)
+		require.True(t, r.Send(c.Client(), []byte("hint")))
+		_, err := c.Receive(t.Context())
+		require.NoError(t, err)
+		_, err = c.Receive(t.Context())
+		require.Equal(t, io.EOF, err)
+		require.Equal(t, proofFor, time.Since(start))
+	})
 }
 
 // dripping sends a byte every 400 ms and goes on with zeros.
@@ -402,7 +422,7 @@ func expected(b []byte) (out []Message) {
 		if client == "" {
 			limit = 64
 		}
-		if n == 0 || n > limit || len(b) < 4+n {
+		if n < 1 || n > limit || len(b) < 4+n {
 			return out
 		}
 		msg := b[4 : 4+n]
