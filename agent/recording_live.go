@@ -29,7 +29,6 @@ type recording struct {
 	wall     func() (now time.Time, right bool)
 	log      *zap.Logger
 	moved    chan struct{} // capacity 1: run has to look when to decide next
-	watching *gate         // events matter
 
 	mu       sync.Mutex
 	decider  decider
@@ -52,7 +51,7 @@ func (a *Agent) openRecording() error {
 func newRecording(cfg config.Record, stream *media.Stream, store clip.Store, camera *camera,
 	wall func() (time.Time, bool), log *zap.Logger) *recording {
 	r := &recording{stream: stream, camera: camera, health: camera.health, wall: wall, log: log,
-		moved: make(chan struct{}, 1), watching: newGate(),
+		moved:   make(chan struct{}, 1),
 		decider: decider{preRoll: cfg.PreRoll, postRoll: cfg.PostRoll, newID: func() string { return cloud.Token(10) }}}
 	r.recorder = clip.New(stream, store, clip.Config{Length: cfg.ClipLength, Log: log,
 		WantKeyframe: func() { camera.wantKey(stream.Name) }})
@@ -93,7 +92,6 @@ func (r *recording) act(change func(*decider)) {
 			r.log.Info("recording", zap.String("trigger", is.order.Trigger), zap.String("event", is.order.Event))
 		}
 	}
-	r.watching.set(records(mode))
 	r.next = is.next
 	r.notify()
 }
@@ -213,15 +211,15 @@ func (a *Agent) record(ctx context.Context) error {
 // kindMotion is the trigger of clips of motion.
 const kindMotion = "motion"
 
-// watchMotion hands what the board sees moving to the event input.
+// watchMotion hands what the board sees moving to the event input, also while the
+// mode is off: what lasts when that ends is an event.
 func (a *Agent) watchMotion(ctx context.Context) error {
 	if !a.able(hal.CapMotion) {
 		<-ctx.Done()
 		return ctx.Err()
 	}
-	return a.recording.watching.serve(ctx, func(ctx context.Context) error {
+	return a.camera.bound.serve(ctx, func(ctx context.Context) error {
 		return a.camera.reopen(ctx, "motion", func(ctx context.Context, up func()) error {
-			defer func() { a.recording.end(kindMotion, time.Now()) }() // nobody will tell us
 			return readMotion(ctx, a.board.NextMotion, a.recording, up)
 		})
 	})
@@ -231,6 +229,7 @@ func (a *Agent) watchMotion(ctx context.Context) error {
 const motionWorks = 2 * time.Second
 
 func readMotion(ctx context.Context, next func(context.Context) (hal.MotionEvent, error), r *recording, up func()) error {
+	defer func() { r.end(kindMotion, time.Now()) }() // nobody else will tell
 	first, cancel := context.WithTimeout(ctx, motionWorks)
 	defer cancel()
 	wait := first
