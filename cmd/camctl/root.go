@@ -93,7 +93,7 @@ func (c *ctl) root() *cobra.Command {
 	cmd.AddCommand(
 		c.identityCommand(), c.signInCommand(), c.pairCommand(), c.camerasCommand(), c.statusCommand(),
 		c.settingsCommand(), c.setCommand(), c.recordCommand(), c.snapshotCommand(), c.clipsCommand(), c.getCommand(), c.uploadCommand(),
-		c.syncCommand(), c.liveCommand(), c.keyframeCommand(), c.factoryCommand(), c.versionCommand())
+		c.syncCommand(), c.verifyCommand(), c.liveCommand(), c.keyframeCommand(), c.factoryCommand(), c.versionCommand())
 	group(cmd)
 	return cmd
 }

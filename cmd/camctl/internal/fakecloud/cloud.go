@@ -49,6 +49,15 @@ func (c *Cloud) Put(name string, b []byte) {
 	c.objects[name] = b
 }
 
+// Remove takes objects away.
+func (c *Cloud) Remove(names ...string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, name := range names {
+		delete(c.objects, name)
+	}
+}
+
 // Fail sets what happens before each operation (objects, get, fetch); nil: nothing.
 func (c *Cloud) Fail(fail func(op, name string) error) {
 	c.mu.Lock()

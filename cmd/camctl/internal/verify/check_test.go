@@ -1,0 +1,418 @@
+package verify_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"iid2secure.nl/camagent/cloud"
+	"iid2secure.nl/camagent/cloud/seal"
+
+	"iid2secure.nl/camagent/cmd/camctl/internal/fakecloud"
+	"iid2secure.nl/camagent/cmd/camctl/internal/verify"
+)
+
+// shelf is a folder with what a camera made.
+type shelf struct {
+	t     testing.TB
+	cam   *fakecloud.Camera
+	dir   string
+	now   time.Time
+	frame uint64
+}
+
+func newShelf(t testing.TB) *shelf {
+	t.Helper()
+	return &shelf{t: t, cam: newCamera(t), dir: t.TempDir(), now: start}
+}
+
+func (s *shelf) path(name string) string { return filepath.Join(s.dir, name) }
+
+// make records the next clip of 250 frames without putting it anywhere.
+func (s *shelf) make() fakecloud.Clip {
+	s.t.Helper()
+	s.now = s.now.Add(10 * time.Second)
+	first := s.frame
+	s.frame += 250
+	return clipAt(s.t, s.cam, s.now, func(_ *cloud.Manifest, d *cloud.ClipDetails) {
+		d.FirstFrame, d.LastFrame = first, first+249
+	})
+}
+
+func clipAt(t testing.TB, cam *fakecloud.Camera, at time.Time, edit func(*cloud.Manifest, *cloud.ClipDetails)) fakecloud.Clip {
+	t.Helper()
+	k, err := cam.Clip(at, "main", edit)
+	require.NoError(t, err)
+	return k
+}
+
+func (s *shelf) put(name string, b []byte) {
+	s.t.Helper()
+	require.NoError(s.t, os.MkdirAll(filepath.Dir(s.path(name)), 0o700))
+	require.NoError(s.t, os.WriteFile(s.path(name), b, 0o600))
+}
+
+func (s *shelf) keep(k fakecloud.Clip) fakecloud.Clip {
+	s.put(k.Name+cloud.ExtClip, k.Sealed)
+	s.put(k.Name+cloud.ExtManifest, []byte(k.Token))
+	return k
+}
+
+func (s *shelf) clips(n int) (out []fakecloud.Clip) {
+	for range n {
+		out = append(out, s.keep(s.make()))
+	}
+	return out
+}
+
+func (s *shelf) gap(reason cloud.GapReason, missing ...cloud.Span) fakecloud.Gap {
+	s.t.Helper()
+	g, err := s.cam.Gap(s.now, "main", reason, missing, nil)
+	require.NoError(s.t, err)
+	s.put(g.Name+cloud.ExtGap, []byte(g.Token))
+	return g
+}
+
+func (s *shelf) check(edit func(*verify.Check)) verify.Report {
+	s.t.Helper()
+	folder, err := verify.NewFolder(s.dir)
+	require.NoError(s.t, err)
+	c := verify.Check{Camera: s.cam.Pinned(), Secret: s.cam.Secret, Store: folder}
+	if edit != nil {
+		edit(&c)
+	}
+	r, err := c.Run(s.t.Context())
+	require.NoError(s.t, err)
+	require.Equal(s.t, len(r.Faults) == 0, r.Good)
+	return r
+}
+
+// faults are kinds and numbers, as "missing 3-4".
+func faults(r verify.Report) (out []string) {
+	for _, f := range r.Faults {
+		text := string(f.Kind)
+		if f.From > 0 {
+			text += fmt.Sprintf(" %d-%d", f.From, f.To)
+		}
+		out = append(out, text)
+	}
+	return out
+}
+
+func TestR2_CheckOfAGoodFolder(t *testing.T) {
+	t.Parallel()
+	s := newShelf(t)
+	s.clips(3)
+	// As they lie on a card, and beside other things.
+	k := s.make()
+	s.put("pending/routine/2026010203/"+k.Name+cloud.ExtClip, k.Sealed)
+	s.put("uploaded/2026010203/"+k.Name+cloud.ExtManifest, []byte(k.Token))
+	s.put("open/"+k.Name+".mp4.age.part", []byte("x"))
+	s.put(k.Name+".jpg.age", []byte("x"))
+	s.put("README", []byte("x"))
+	r := s.check(nil)
+	require.Empty(t, r.Faults)
+	require.Equal(t, 4, r.Clips)
+	require.Positive(t, r.Bytes)
+	require.Equal(t, []verify.Line{{Stream: "main", First: 1, Last: 4, Begin: true}}, r.Lines)
+	require.Len(t, r.Notes, 1)
+	require.Contains(t, r.Notes[0], "whether newer ones are missing can't be told")
+
+	seq, hash := s.cam.Head("main")
+	r = s.check(func(c *verify.Check) { c.Heads = map[string]verify.Head{"main": {Sequence: seq, Hash: hash}} })
+	require.Empty(t, r.Faults)
+	require.Empty(t, r.Notes)
+	require.True(t, r.Lines[0].End)
+}
+
+// R2: each fault is named for what it is, and nothing else is.
+func TestR2_CheckNamesExactlyWhatIsWrong(t *testing.T) {
+	t.Parallel()
+	thief := newCamera(t)
+	for name, tt := range map[string]struct {
+		spoil func(s *shelf, k []fakecloud.Clip)
+		want  []string
+		text  string
+		clips int
+	}{
+		"clip and manifest are gone": {func(s *shelf, k []fakecloud.Clip) { s.remove(k[1], k[2]) }, []string{"missing 2-3"}, "main: clips 2 to 3 are missing", 3},
+		"clip is gone":               {func(s *shelf, k []fakecloud.Clip) { s.rm(k[1].Name + cloud.ExtClip) }, []string{"missing 2-2"}, "its manifest is here", 4},
+		"manifest is gone": {func(s *shelf, k []fakecloud.Clip) { s.rm(k[1].Name + cloud.ExtManifest) },
+			[]string{"foreign", "missing 2-2"}, "has no manifest", 4},
+		"clip is cut":     {func(s *shelf, k []fakecloud.Clip) { s.put(k[1].Name+cloud.ExtClip, k[1].Sealed[:100]) }, []string{"cut 2-2"}, "100 bytes", 4},
+		"clip is empty":   {func(s *shelf, k []fakecloud.Clip) { s.put(k[1].Name+cloud.ExtClip, nil) }, []string{"cut 2-2"}, "0 bytes", 4},
+		"clip is longer":  {func(s *shelf, k []fakecloud.Clip) { s.put(k[1].Name+cloud.ExtClip, append(k[1].Sealed, 0)) }, []string{"altered 2-2"}, "larger", 4},
+		"clip is flipped": {func(s *shelf, k []fakecloud.Clip) { s.flip(k[1].Name + cloud.ExtClip) }, []string{"altered 2-2"}, "SHA-256", 4},
+		"clips are swapped": {func(s *shelf, k []fakecloud.Clip) {
+			s.put(k[1].Name+cloud.ExtClip, k[2].Sealed)
+			s.put(k[2].Name+cloud.ExtClip, k[1].Sealed)
+		}, []string{"altered 2-2", "altered 3-3"}, "SHA-256", 3},
+		"manifest is flipped": {func(s *shelf, k []fakecloud.Clip) { s.flip(k[1].Name + cloud.ExtManifest) }, []string{"foreign", "missing 2-2"}, "altered, or foreign", 4},
+		"manifests are swapped": {func(s *shelf, k []fakecloud.Clip) {
+			s.put(k[1].Name+cloud.ExtManifest, []byte(k[2].Token))
+			s.put(k[2].Name+cloud.ExtManifest, []byte(k[1].Token))
+		}, []string{"foreign", "foreign", "missing 2-3"}, "of another clip", 3},
+		"a stranger's clip": {func(s *shelf, _ []fakecloud.Clip) { s.keep(clip(s.t, thief, nil)) }, []string{"foreign"}, "not by the expected key", 5},
+		"another binding's": {func(s *shelf, _ []fakecloud.Clip) {
+			s.keep(clip(s.t, s.cam, func(m *cloud.Manifest, _ *cloud.ClipDetails) { m.Epoch = 2 }))
+		}, []string{"foreign"}, "another binding", 5},
+		"two with one number": {func(s *shelf, k []fakecloud.Clip) {
+			s.keep(clip(s.t, s.cam, func(m *cloud.Manifest, d *cloud.ClipDetails) { m.Sequence, m.Prev, d.Boot = 5, k[4].Manifest.Prev, "c" }))
+		}, []string{"order 5-5"}, "two different clips have the number 5", 6},
+		"broken chain": {func(s *shelf, _ []fakecloud.Clip) {
+			s.keep(clip(s.t, s.cam, func(m *cloud.Manifest, d *cloud.ClipDetails) { m.Prev, d.Boot = strings.Repeat("a", 64), "c" }))
+		}, []string{"order 6-6"}, "does not follow", 6},
+		"frames twice": {func(s *shelf, _ []fakecloud.Clip) {
+			s.frame -= 10
+			s.clips(1)
+		}, []string{"order 6-6"}, "begins with frame 1240, but clip 5, before it, ended with 1249", 6},
+		"forged gap": {func(s *shelf, k []fakecloud.Clip) {
+			s.remove(k[1])
+			clip(s.t, thief, nil)
+			clip(s.t, thief, nil)
+			g, err := thief.Gap(start, "main", cloud.GapRetention, []cloud.Span{{From: 2, To: 2}}, nil)
+			require.NoError(s.t, err)
+			s.put(g.Name+cloud.ExtGap, []byte(g.Token))
+		}, []string{"foreign", "missing 2-2"}, "expected key", 4},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newShelf(t)
+			k := s.clips(5)
+			tt.spoil(s, k)
+			r := s.check(nil)
+			require.Equal(t, tt.want, faults(r))
+			require.Equal(t, tt.clips, r.Clips)
+			all := ""
+			for _, f := range r.Faults {
+				all += f.Text + "\n"
+			}
+			require.Contains(t, all, tt.text)
+			require.Equal(t, len(r.Faults), strings.Count(all, "\n"), "one line each")
+			require.NotContains(t, all, s.cam.ID.Serial.Plain())
+		})
+	}
+}
+
+func (s *shelf) rm(name string) { require.NoError(s.t, os.Remove(s.path(name))) }
+
+func (s *shelf) remove(list ...fakecloud.Clip) {
+	for _, k := range list {
+		s.rm(k.Name + cloud.ExtClip)
+		s.rm(k.Name + cloud.ExtManifest)
+	}
+}
+
+func (s *shelf) flip(name string) {
+	b, err := os.ReadFile(s.path(name))
+	require.NoError(s.t, err)
+	b[len(b)-30] ^= 1
+	s.put(name, b)
+}
+
+// R2: what the camera gave up is told with its reason, and is no fault.
+func TestR2_CheckTellsWhatTheCameraGaveUp(t *testing.T) {
+	t.Parallel()
+	s := newShelf(t)
+	k := s.clips(5)
+	s.gap(cloud.GapRetention, cloud.Span{From: 1, To: 2}, cloud.Span{From: 5, To: 5})
+	s.gap(cloud.GapOff)
+	s.gap(cloud.GapCard)
+	s.clips(1)
+	s.remove(k[0], k[1]) // 5 is there all the same
+	r := s.check(func(c *verify.Check) { c.All = true })
+	require.Empty(t, r.Faults)
+	require.Equal(t, 4, r.Clips)
+	require.Equal(t, 3, r.Gaps)
+	require.Len(t, r.GivenUp, 3)
+	texts := []string{r.GivenUp[0].Text, r.GivenUp[1].Text, r.GivenUp[2].Text}
+	require.Contains(t, texts[0], "nothing recorded from 2026-01-02T03:04:55Z to 2026-01-02T03:05:55Z: recording was switched off by its owner")
+	require.Contains(t, texts[1], "the card was full, gone, read-only or too slow")
+	require.Equal(t, "main: clips 1 to 2: given up for newer ones before the store had them: the limits of the card", texts[2])
+	require.Equal(t, verify.GivenUp{Stream: "main", From: 1, To: 2, Reason: cloud.GapRetention, Text: texts[2]}, r.GivenUp[2])
+
+	s.rm(func() string { list, _ := filepath.Glob(s.path("*" + cloud.ExtGap)); return filepath.Base(list[0]) }())
+	r = s.check(func(c *verify.Check) { c.All = true })
+	require.NotEmpty(t, r.Faults, "a gap that is gone is missing itself")
+}
+
+// A clip that a power cut ended is whole, by the camera's word.
+func TestR3_CheckTakesCutClips(t *testing.T) {
+	t.Parallel()
+	s := newShelf(t)
+	s.keep(clipAt(t, s.cam, start, func(_ *cloud.Manifest, d *cloud.ClipDetails) { d.Cut = true }))
+	r := s.check(nil)
+	require.True(t, r.Good)
+	require.Equal(t, 1, r.Cut)
+}
+
+// A folder may begin in the middle; a store may not.
+func TestCheck_WhereChainsBegin(t *testing.T) {
+	t.Parallel()
+	s := newShelf(t)
+	for range 3 {
+		s.make()
+	}
+	s.clips(2)
+	r := s.check(nil)
+	require.Empty(t, r.Faults)
+	require.Equal(t, "main begins here with number 4: what was signed before is not here", r.Notes[0])
+	require.False(t, r.Lines[0].Begin)
+	r = s.check(func(c *verify.Check) { c.All = true })
+	require.Equal(t, []string{"missing 1-3"}, faults(r))
+}
+
+// M3: the camera's status tells where its chains end, and its card what waits.
+func TestM3_CheckOfTheTail(t *testing.T) {
+	t.Parallel()
+	s := newShelf(t)
+	s.clips(2)
+	waits := s.make()
+	seq, hash := s.cam.Head("main")
+	heads := map[string]verify.Head{"main": {Sequence: seq, Hash: hash}}
+	r := s.check(func(c *verify.Check) { c.Heads = heads })
+	require.Equal(t, []string{"missing 3-3"}, faults(r))
+	r = s.check(func(c *verify.Check) {
+		c.Heads, c.Waiting = heads, map[string]string{waits.Name: waits.Token}
+	})
+	require.Empty(t, r.Faults)
+	require.Equal(t, 1, r.Waiting)
+	require.Equal(t, 2, r.Clips)
+
+	// The clip is uploaded before its manifest.
+	s.put(waits.Name+cloud.ExtClip, waits.Sealed)
+	r = s.check(func(c *verify.Check) {
+		c.Heads, c.Waiting = heads, map[string]string{waits.Name: waits.Token}
+	})
+	require.Empty(t, r.Faults)
+	s.put(waits.Name+cloud.ExtManifest, []byte(waits.Token))
+
+	r = s.check(func(c *verify.Check) {
+		c.Heads = map[string]verify.Head{"main": {Sequence: 4, Hash: "h"}, "sub": {Sequence: 2}}
+	})
+	require.Equal(t, []string{"missing 4-4", "missing 1-2"}, faults(r))
+	r = s.check(func(c *verify.Check) {
+		c.Heads, c.WaitingGaps = map[string]verify.Head{"main": {Sequence: 4, Hash: "h"}}, 1
+	})
+	require.Empty(t, r.Faults)
+	require.Contains(t, r.Notes[0], "a gap record of the camera, which waits on its card")
+
+	r = s.check(func(c *verify.Check) { c.Heads = map[string]verify.Head{"main": {Sequence: 3, Hash: "other"}} })
+	require.Equal(t, []string{"order 3-3"}, faults(r), "a camera with two chains")
+
+	r = s.check(func(c *verify.Check) { c.Heads, c.Waiting = heads, map[string]string{waits.Name: "x"} })
+	require.Equal(t, []string{"foreign"}, faults(r))
+}
+
+// Frames that a clip should hold and no clip does are told, unless a gap does.
+func TestCheck_FramesBetweenClips(t *testing.T) {
+	t.Parallel()
+	s := newShelf(t)
+	s.clips(1)
+	s.frame += 5
+	s.clips(1)
+	r := s.check(nil)
+	require.Empty(t, r.Faults)
+	require.Equal(t, "main: frames 250 to 254, between clips 1 and 2, are in no clip: the board may have lost them", r.Notes[1])
+	s.gap(cloud.GapCard)
+	require.Len(t, s.check(nil).Notes, 2)
+	s.frame += 5
+	s.now = s.now.Add(30 * time.Second)
+	s.clips(1)
+	require.Len(t, s.check(nil).Notes, 2, "the second time is the gap's")
+}
+
+func TestP6_CheckWithoutTheSecret(t *testing.T) {
+	t.Parallel()
+	s, other := newShelf(t), newCamera(t)
+	s.clips(2)
+	r := s.check(func(c *verify.Check) { c.Secret = other.Secret })
+	require.True(t, r.Good)
+	require.Equal(t, 2, r.Clips)
+	require.Contains(t, strings.Join(r.Notes, "\n"), "2 clips are sealed to others")
+}
+
+func TestCheck_FoldersAndFilesThatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	s := newShelf(t)
+	k := s.clips(2)
+	_, err := verify.NewFolder(s.path("nothing"))
+	require.ErrorIs(t, err, os.ErrNotExist)
+	_, err = verify.NewFolder(s.path(k[0].Name + cloud.ExtClip))
+	require.ErrorContains(t, err, "is no folder")
+	gone := vanishing{Store: must(verify.NewFolder(s.dir)), name: k[1].Name + cloud.ExtClip}
+	r := s.check(func(c *verify.Check) { c.Store = gone })
+	require.Equal(t, []string{"unreadable"}, faults(r))
+	require.Contains(t, r.Faults[0].Text, "can't be read: file does not exist")
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+func TestCheck_TellsHowFarItIs(t *testing.T) {
+	t.Parallel()
+	s := newShelf(t)
+	s.clips(3)
+	s.gap(cloud.GapOff)
+	var done, total int64
+	s.check(func(c *verify.Check) {
+		c.Progress = func(d, n int64) { done, total = d, n }
+	})
+	require.Positive(t, total)
+	require.Equal(t, total, done)
+}
+
+// BenchmarkCheck10000 is a folder of 10,000 clips of 2 Mbit/s, 10 s each: at
+// most 30 s. The files share their bytes on the disk.
+func BenchmarkCheck10000(b *testing.B) {
+	s := newShelf(b)
+	plain := make([]byte, 2_500_000)
+	sealed, err := s.cam.Seal(plain)
+	require.NoError(b, err)
+	require.NoError(b, os.WriteFile(s.path("bytes"), sealed, 0o600))
+	sum := seal.Hash(string(sealed))
+	for range 10_000 {
+		s.now = s.now.Add(10 * time.Second)
+		first := s.frame
+		s.frame += 250
+		k := clipAt(b, s.cam, s.now, func(m *cloud.Manifest, d *cloud.ClipDetails) {
+			m.Size, m.SHA256 = int64(len(sealed)), sum
+			d.FirstFrame, d.LastFrame = first, first+249
+		})
+		hour := filepath.Join(s.dir, k.Name[:11])
+		require.NoError(b, os.MkdirAll(hour, 0o700))
+		require.NoError(b, os.Link(s.path("bytes"), filepath.Join(hour, k.Name+cloud.ExtClip)))
+		require.NoError(b, os.WriteFile(filepath.Join(hour, k.Name+cloud.ExtManifest), []byte(k.Token), 0o600))
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		r := s.check(nil)
+		require.True(b, r.Good)
+		require.Equal(b, 10_000, r.Clips)
+	}
+	b.ReportMetric(10_000/b.Elapsed().Seconds()*float64(b.N), "clips/s")
+}
+
+// vanishing is a store whose file can't be opened.
+type vanishing struct {
+	verify.Store
+	name string
+}
+
+func (v vanishing) Open(ctx context.Context, o verify.Object) (io.ReadCloser, error) {
+	if o.Name == v.name {
+		return nil, &os.PathError{Op: "open", Path: "/somewhere", Err: os.ErrNotExist}
+	}
+	return v.Store.Open(ctx, o)
+}

@@ -1,0 +1,164 @@
+package verify
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"iid2secure.nl/camagent/cloud"
+)
+
+// follow puts all statements into the chain, and tells what is missing from it.
+func (r *checking) follow() {
+	r.sortAll()
+	for _, k := range r.clips {
+		r.contradict(k.Stream, k.Sequence, r.chain.Add(k.Clip))
+	}
+	for _, g := range r.gaps {
+		r.contradict(g.Stream, g.Sequence, r.chain.AddGap(g.Gap))
+		r.tellSpan(g)
+	}
+	streams := r.chain.Streams()
+	for _, s := range slices.Sorted(maps.Keys(r.Heads)) {
+		if !slices.Contains(streams, s) {
+			streams = append(streams, s)
+		}
+	}
+	for _, s := range streams {
+		r.line(s)
+	}
+	if r.Heads == nil && len(streams) > 0 {
+		r.note("whether newer ones are missing can't be told: only the camera knows where its chains end")
+	}
+}
+
+func (r *checking) contradict(stream string, n uint64, faults []string) {
+	for _, text := range faults {
+		r.report.Faults = append(r.report.Faults, Fault{Kind: KindOrder, Stream: stream, From: n, To: n, Text: text})
+	}
+}
+
+// tellSpan tells of a gap in time: nothing was recorded, so no number is missing.
+func (r *checking) tellSpan(g seenGap) {
+	if len(g.Missing) > 0 {
+		return
+	}
+	text := fmt.Sprintf("%s: nothing recorded: %s", g.Stream, spanText(g.Reason))
+	if g.told.From != "" {
+		text = fmt.Sprintf("%s: nothing recorded from %s to %s: %s", g.Stream, g.told.From, g.told.To, spanText(g.Reason))
+	}
+	r.report.GivenUp = append(r.report.GivenUp, GivenUp{Stream: g.Stream, Reason: g.Reason, Begin: g.told.From, End: g.told.To, Text: text})
+}
+
+// spanText says why nothing was recorded.
+func spanText(reason cloud.GapReason) string {
+	if reason == cloud.GapCard {
+		return "the card was full, gone, read-only or too slow"
+	}
+	return ReasonText(reason)
+}
+
+// line tells what is missing in one stream.
+func (r *checking) line(stream string) {
+	first, last := r.chain.Ends(stream)
+	l := Line{Stream: stream, First: first, Last: last, Begin: first == 1 || r.All}
+	from, to := first, last
+	if r.All {
+		from = 1
+	} else if first > 1 {
+		r.note("%s begins here with number %d: what was signed before is not here", stream, first)
+	}
+	head, known := r.Heads[stream]
+	if known {
+		l.End = true
+		to = max(to, head.Sequence)
+	}
+	missing, told := r.chain.MissingIn(stream, max(1, from), to)
+	r.tellMissing(missing)
+	for _, t := range told {
+		r.report.GivenUp = append(r.report.GivenUp, GivenUp{Stream: stream, From: t.From, To: t.To, Reason: t.Reason, Text: t.String()})
+	}
+	if hash := r.chain.Hash(stream, head.Sequence); known && hash != "" && hash != head.Hash {
+		r.contradict(stream, head.Sequence, []string{fmt.Sprintf("%s: clip %d is another one than the camera says", stream, head.Sequence)})
+	}
+	r.report.Lines = append(r.report.Lines, l)
+}
+
+// tellMissing tells what is neither here nor given up. As many numbers as gaps wait
+// on the card may be those.
+func (r *checking) tellMissing(missing []Missing) {
+	for _, m := range missing {
+		if n := m.To - m.From + 1; n <= uint64(r.WaitingGaps) {
+			r.WaitingGaps -= int(n)
+			r.note("%s: number %s: a gap record of the camera, which waits on its card", m.Stream, numbers(m))
+			continue
+		}
+		r.report.Faults = append(r.report.Faults, Fault{Kind: KindMissing, Stream: m.Stream, From: m.From, To: m.To, Text: m.String()})
+	}
+}
+
+func numbers(m Missing) string {
+	if m.From == m.To {
+		return fmt.Sprint(m.From)
+	}
+	return fmt.Sprintf("%d to %d", m.From, m.To)
+}
+
+// frames tells where the frames of one run of the camera are out of order, or are
+// in no clip although all were to be recorded.
+func (r *checking) frames() {
+	last := map[string]*seen{} // by stream and boot
+	closed := 0
+	for i := range r.clips {
+		k := &r.clips[i]
+		if !k.opened {
+			closed++
+			continue
+		}
+		if k.told.LastFrame == 0 && k.told.Frames > 1 {
+			continue // of a camera that did not tell it yet
+		}
+		key := k.Stream + " " + k.told.Boot
+		if before := last[key]; before != nil && before.Sequence != k.Sequence {
+			r.compare(before, k)
+		}
+		last[key] = k
+	}
+	if closed > 0 {
+		r.note("%d clips are sealed to others: their frames are not compared", closed)
+	}
+}
+
+func (r *checking) compare(a, b *seen) {
+	next := a.told.LastFrame + 1
+	if b.told.FirstFrame < next {
+		r.contradict(b.Stream, b.Sequence, []string{fmt.Sprintf("%s: clip %d begins with frame %d, but clip %d, before it, ended with %d: out of order",
+			b.Stream, b.Sequence, b.told.FirstFrame, a.Sequence, a.told.LastFrame)})
+		return
+	}
+	if b.told.FirstFrame > next && a.told.Trigger == b.told.Trigger && a.told.Trigger == "continuous" && !a.told.Cut && !r.explained(a, b) {
+		r.note("%s: frames %d to %d, between clips %d and %d, are in no clip: the board may have lost them",
+			b.Stream, next, b.told.FirstFrame-1, a.Sequence, b.Sequence)
+	}
+}
+
+// explained tells whether what is between two clips is missing from the store, or
+// a gap tells of its time.
+func (r *checking) explained(a, b *seen) bool {
+	for n := a.Sequence + 1; n < b.Sequence; n++ {
+		if r.chain.Hash(a.Stream, n) == "" {
+			return true
+		}
+	}
+	begin, err1 := time.Parse(time.RFC3339, a.told.Started)
+	end, err2 := time.Parse(time.RFC3339, b.told.Started)
+	if err1 != nil || err2 != nil {
+		return true
+	}
+	return slices.ContainsFunc(r.gaps, func(g seenGap) bool {
+		from, err1 := time.Parse(time.RFC3339, g.told.From)
+		to, err2 := time.Parse(time.RFC3339, g.told.To)
+		return g.Stream == a.Stream && err1 == nil && err2 == nil && from.Before(end) && to.After(begin)
+	})
+}

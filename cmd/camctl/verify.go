@@ -1,0 +1,210 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"iid2secure.nl/camagent/agent/command"
+	"iid2secure.nl/camagent/cloud"
+	"iid2secure.nl/camagent/cloud/api"
+	"iid2secure.nl/camagent/cloud/seal"
+
+	"iid2secure.nl/camagent/cmd/camctl/internal/card"
+	"iid2secure.nl/camagent/cmd/camctl/internal/fetch"
+	"iid2secure.nl/camagent/cmd/camctl/internal/remote"
+	"iid2secure.nl/camagent/cmd/camctl/internal/verify"
+)
+
+// cloudWorkers is how many objects are fetched at once.
+const cloudWorkers = 8
+
+func (c *ctl) verifyCommand() *cobra.Command {
+	var from sourceFlags
+	cmd := &cobra.Command{
+		Use: "verify [DIR]", Short: "Check that clips are complete and are what the camera made",
+		Long: "Check that clips are complete and are what the camera made: all that is stored, or with DIR a folder with the files of " +
+			"a card, or copies of them (.mp4.age, .jws). It names what is missing, cut, altered, foreign or out of order, and what the camera " +
+			"itself has given up, and why. Nothing is changed. Exit code 1 if anything is wrong.",
+		Args: takes(0, 1, "a folder, or none for all that is stored"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return c.verifyStore(cmd.Context(), &from)
+			}
+			if from.bucket != "" {
+				return usage("verify: a folder or --bucket, not both")
+			}
+			return c.verifyFolder(cmd.Context(), args[0])
+		},
+	}
+	cmd.Flags().StringVar(&from.bucket, "bucket", "", "the bucket itself, without a cloud: see camctl get --help")
+	return cmd
+}
+
+func (c *ctl) verifyFolder(ctx context.Context, dir string) error {
+	var o owned
+	h, err := c.home()
+	if err != nil {
+		return err
+	}
+	if o.camera, err = c.pick(h); err != nil {
+		return err
+	}
+	if o.owner, err = h.Owner(); err != nil {
+		return err
+	}
+	folder, err := verify.NewFolder(dir)
+	if err != nil {
+		return err
+	}
+	return c.runCheck(ctx, verify.Check{Camera: c.opener(o).Camera, Secret: o.owner.Age, Store: folder})
+}
+
+// verifyStore checks all that is stored. What the camera has not uploaded yet, and
+// where its chains end, it is asked first.
+func (c *ctl) verifyStore(ctx context.Context, from *sourceFlags) error {
+	return c.from(ctx, from, func(o owned, g *fetch.Getter) error {
+		check := verify.Check{Camera: g.Camera, Secret: g.Secret, Store: remoteStore{g}, All: true, Workers: cloudWorkers}
+		if err := c.askCamera(ctx, o, &check); err != nil {
+			c.warn(fmt.Sprintf("the camera does not tell where its chains end: %v", err))
+		}
+		return c.runCheck(ctx, check)
+	})
+}
+
+// askCamera asks for the heads of the chains, and for what is on the card only.
+func (c *ctl) askCamera(ctx context.Context, o owned, check *verify.Check) error {
+	return c.session(ctx, o, func(s *remote.Session) error { return c.learn(ctx, o, s, check) })
+}
+
+func (c *ctl) learn(ctx context.Context, o owned, s command.Caller, check *verify.Check) error {
+	st, err := command.StatusGet.Call(ctx, s, command.None{})
+	if err != nil {
+		return err
+	}
+	waiting, gaps, err := c.waiting(ctx, o, s)
+	if err != nil {
+		return err
+	}
+	check.Heads, check.Waiting, check.WaitingGaps = map[string]verify.Head{}, waiting, gaps
+	for stream, h := range st.Chains {
+		check.Heads[stream] = verify.Head{Sequence: h.Sequence, Hash: h.Hash}
+	}
+	return nil
+}
+
+// waiting reads the manifests of the clips that are not uploaded yet, and counts
+// the gaps.
+func (c *ctl) waiting(ctx context.Context, o owned, s command.Caller) (manifests map[string]string, gaps int, err error) {
+	manifests = map[string]string{}
+	g := c.reader(o, card.New(s))
+	var q command.ClipsQuery
+	for {
+		page, err := command.ClipsList.Call(ctx, s, q)
+		if err != nil {
+			return nil, 0, err
+		}
+		for _, k := range page.Clips {
+			switch {
+			case k.Uploaded:
+			case strings.HasSuffix(k.Name, cloud.ExtGap):
+				gaps++
+			case verify.Name(k.Name):
+				token, err := readToken(ctx, g, k.Name+cloud.ExtManifest)
+				if err == nil { // else it has been given up meanwhile
+					manifests[k.Name] = token
+				}
+			}
+		}
+		if !page.More || len(page.Clips) == 0 {
+			return manifests, gaps, nil
+		}
+		last := page.Clips[len(page.Clips)-1].Name
+		if q.Before != "" && last >= q.Before {
+			return nil, 0, errors.New("clips: the camera's list repeats itself")
+		}
+		q.Before = last
+	}
+}
+
+func readToken(ctx context.Context, g *fetch.Getter, name string) (string, error) {
+	f, err := g.Object(ctx, name)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, seal.MaxStatement+1))
+	return string(b), err
+}
+
+// remoteStore is what is stored for the camera, as a verify.Store.
+type remoteStore struct{ *fetch.Getter }
+
+func (s remoteStore) Each(ctx context.Context, fn func(verify.Object)) error {
+	return s.Getter.Each(ctx, api.ObjectQuery{}, func(o api.Object) { fn(verify.Object{Path: o.Name, Name: o.Name, Size: o.Size}) })
+}
+
+func (s remoteStore) Open(ctx context.Context, o verify.Object) (io.ReadCloser, error) {
+	return s.Object(ctx, o.Name)
+}
+
+func (c *ctl) runCheck(ctx context.Context, check verify.Check) error {
+	if check.Progress = c.progress("verify"); check.Progress != nil {
+		defer check.Progress(0, 0)
+	}
+	r, err := check.Run(ctx)
+	if err != nil {
+		return err
+	}
+	if check.Progress != nil {
+		check.Progress(0, 0)
+	}
+	if err := c.show(r, func(w io.Writer) { writeReport(w, r) }); err != nil {
+		return err
+	}
+	if !r.Good {
+		return fmt.Errorf("%s wrong", counted(len(r.Faults), "thing is", "things are"))
+	}
+	return nil
+}
+
+func counted(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}
+
+// writeReport tells what was found, the worst first.
+func writeReport(w io.Writer, r verify.Report) {
+	for _, f := range r.Faults {
+		fmt.Fprintf(w, "%s\t%s\n", f.Kind, f.Text)
+	}
+	for _, g := range r.GivenUp {
+		fmt.Fprintf(w, "given up\t%s\n", g.Text)
+	}
+	for _, n := range r.Notes {
+		fmt.Fprintf(w, "note\t%s\n", n)
+	}
+	for _, l := range r.Lines {
+		fmt.Fprintf(w, "%s\tnumbers %d to %d\n", l.Stream, l.First, l.Last)
+	}
+	fmt.Fprintf(w, "genuine\t%s (%s)", counted(r.Clips, "clip", "clips"), bytesText(r.Bytes))
+	if r.Cut > 0 {
+		fmt.Fprintf(w, ", %d of them ended by a power cut", r.Cut)
+	}
+	if r.Waiting > 0 {
+		fmt.Fprintf(w, "; %d more wait on the camera's card", r.Waiting)
+	}
+	fmt.Fprintln(w)
+	switch {
+	case r.Good && r.Clips+r.Gaps+r.Waiting == 0:
+		fmt.Fprintln(w, "nothing is there to check")
+	case r.Good:
+		fmt.Fprintln(w, "all is good")
+	}
+}

@@ -1,0 +1,156 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"iid2secure.nl/camagent/agent/command"
+	"iid2secure.nl/camagent/cloud"
+
+	"iid2secure.nl/camagent/cmd/camctl/internal/fakecloud"
+	"iid2secure.nl/camagent/cmd/camctl/internal/verify"
+)
+
+// copied puts clips into a folder, as they lie on a card.
+func (o *ownerBench) copied(clips []fakecloud.Clip) (dir string) {
+	o.t.Helper()
+	dir = o.path("copied")
+	require.NoError(o.t, os.Mkdir(dir, 0o700))
+	for _, k := range clips {
+		require.NoError(o.t, os.WriteFile(filepath.Join(dir, k.Name+cloud.ExtClip), k.Sealed, 0o600))
+		require.NoError(o.t, os.WriteFile(filepath.Join(dir, k.Name+cloud.ExtManifest), []byte(k.Token), 0o600))
+	}
+	return dir
+}
+
+// M3: a folder is checked without cloud and camera.
+func TestM3_VerifyFolder(t *testing.T) {
+	t.Parallel()
+	o := newOwner(t)
+	clips := o.own(4)
+	dir := o.copied(clips)
+	out := o.ok("verify", dir)
+	require.Contains(t, out, "main     numbers 1 to 4\n")
+	require.Contains(t, out, "genuine  4 clips (")
+	require.Contains(t, out, "whether newer ones are missing can't be told")
+	require.Contains(t, out, "all is good\n")
+
+	require.NoError(t, os.Truncate(filepath.Join(dir, clips[0].Name+cloud.ExtClip), 10))
+	require.NoError(t, os.Remove(filepath.Join(dir, clips[2].Name+cloud.ExtClip)))
+	require.NoError(t, os.Remove(filepath.Join(dir, clips[2].Name+cloud.ExtManifest)))
+	code, out, errs := o.run("verify", dir)
+	require.Equal(t, 1, code)
+	require.Equal(t, "camctl: 2 things are wrong\n", errs)
+	require.Contains(t, out, "cut      main: clip 1, "+clips[0].Name+".mp4.age, is cut: 10 bytes")
+	require.Contains(t, out, "missing  main: clip 3 is missing\n")
+	require.NotContains(t, out, "all is good")
+
+	code, out, _ = o.run("verify", dir, "--json")
+	require.Equal(t, 1, code)
+	var r verify.Report
+	require.NoError(t, json.Unmarshal([]byte(out), &r))
+	require.False(t, r.Good)
+	require.Equal(t, 2, r.Clips)
+	require.Equal(t, verify.KindCut, r.Faults[0].Kind)
+	require.Equal(t, uint64(3), r.Faults[1].From)
+
+	require.Contains(t, o.ok("verify", t.TempDir()), "nothing is there to check\n")
+	o.fails("no such file", "verify", o.path("nothing"))
+	code, _, errs = o.run("verify", dir, "--bucket", "https://x/y")
+	require.Equal(t, 2, code, errs)
+}
+
+// M3: all that is stored; the camera does not answer, so the tail can't be told.
+func TestM3_VerifyStore(t *testing.T) {
+	t.Parallel()
+	o := newOwner(t)
+	clips := o.own(4)
+	g, err := o.cam.Gap(time.Date(2026, 1, 2, 3, 5, 0, 0, time.UTC), "main", cloud.GapRetention, []cloud.Span{{From: 1, To: 1}}, nil)
+	require.NoError(t, err)
+	o.server.Cloud.UploadGap(g)
+	code, out, errs := o.run("verify", "--timeout", "3s")
+	require.Zero(t, code, errs)
+	require.Contains(t, errs, "the camera does not tell where its chains end: ")
+	require.Contains(t, out, "genuine  4 clips")
+	require.Contains(t, out, "whether newer ones are missing can't be told")
+
+	o.server.Cloud.Put(clips[1].Name+cloud.ExtClip, []byte("x"))
+	o.server.Cloud.Remove(clips[0].Name+cloud.ExtClip, clips[0].Name+cloud.ExtManifest)
+	code, out, _ = o.run("verify", "--timeout", "3s")
+	require.Equal(t, 1, code)
+	require.Contains(t, out, "cut       main: clip 2, ")
+	require.Contains(t, out, "given up  main: clip 1: given up for newer ones")
+	require.NotContains(t, out, "missing   ")
+
+	o.server.Cloud.Fail(func(op, _ string) error {
+		if op == "objects" {
+			return fakecloud.ErrAway
+		}
+		return nil
+	})
+	code, _, errs = o.run("verify", "--timeout", "3s")
+	require.Equal(t, 1, code)
+	require.Contains(t, errs, "connection refused")
+}
+
+// cardCamera answers what verify asks of a camera.
+type cardCamera struct {
+	status command.Status
+	pages  []command.ClipsPage
+	files  map[string]string
+}
+
+func (c *cardCamera) Call(_ context.Context, name string, args, result any) error {
+	var answer any
+	switch name {
+	case command.StatusGet.Name:
+		answer = c.status
+	case command.ClipsList.Name:
+		answer, c.pages = c.pages[0], c.pages[1:]
+	case command.ClipsRead.Name:
+		p, _ := args.(command.ClipsPiece)
+		text, ok := c.files[p.Name]
+		if !ok {
+			return cloud.Refuse(cloud.CodeArgument, "not on the card")
+		}
+		data := text[min(int(p.Offset), len(text)):]
+		answer = command.ClipsData{Data: []byte(data[:min(len(data), p.Length)]), Size: int64(len(text))}
+	}
+	b, err := json.Marshal(answer)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(b, result)
+}
+
+// M3: what waits on the card is not missing, and the tail is known.
+func TestM3_VerifyAsksTheCamera(t *testing.T) {
+	t.Parallel()
+	o := newOwner(t)
+	clips := o.own(3)
+	c := &ctl{}
+	seq, hash := o.cam.Head("main")
+	cam := &cardCamera{status: command.Status{Chains: map[string]command.ChainHead{"main": {Sequence: seq, Hash: hash}}},
+		files: map[string]string{clips[2].Name: clips[2].Token},
+		pages: []command.ClipsPage{
+			{More: true, Clips: []command.CardClip{{Name: clips[2].Name}, {Name: clips[1].Name}}},
+			{Clips: []command.CardClip{{Name: clips[0].Name, Uploaded: true}, {Name: cloud.ClipName(time.Now()) + cloud.ExtGap}, {Name: "x.jpg.age"}}},
+		}}
+	var check verify.Check
+	require.NoError(t, c.learn(t.Context(), owned{}, cam, &check))
+	require.Equal(t, map[string]verify.Head{"main": {Sequence: 3, Hash: hash}}, check.Heads)
+	require.Equal(t, map[string]string{clips[2].Name: clips[2].Token}, check.Waiting, "one was given up meanwhile")
+	require.Equal(t, 1, check.WaitingGaps)
+
+	cam.pages = []command.ClipsPage{
+		{More: true, Clips: []command.CardClip{{Name: clips[1].Name, Uploaded: true}}},
+		{More: true, Clips: []command.CardClip{{Name: clips[2].Name, Uploaded: true}}},
+	}
+	require.ErrorContains(t, c.learn(t.Context(), owned{}, cam, &check), "repeats itself")
+}
