@@ -125,8 +125,8 @@ func (l clipLine) notes() (notes []string) {
 	add(l.Uploaded != nil && *l.Uploaded, "uploaded")
 	add(l.Uploaded != nil && !*l.Uploaded, "waits for upload")
 	add(l.Cut, "cut by a power failure")
-	add(l.Unsynced && l.Redated, "recorded before the camera knew the time: dated by a later clip")
-	add(l.Unsynced && !l.Redated, "the camera did not know the time")
+	add(l.Unsynced && l.Redated, "its clock was not set yet: dated by a later clip")
+	add(l.Unsynced && !l.Redated, "by a clock that was not set")
 	return notes
 }
 

@@ -111,6 +111,13 @@ func TestM10_ConsecutiveClipsAreOneFilm(t *testing.T) {
 	require.NoError(t, os.WriteFile(f.path("piped.mp4"), []byte(piped), 0o600))
 	require.Equal(t, 4*jointest.GOP, jointest.Look(t, f.path("piped.mp4")).Pictures)
 	require.Empty(t, f.leftovers())
+
+	// What a pipe that broke has left does not stay for ever.
+	old := f.path("config/parts/" + f.clips[0].Name + ".mp4.age.part")
+	require.NoError(t, os.WriteFile(old, []byte("x"), 0o600))
+	require.NoError(t, os.Chtimes(old, time.Time{}, time.Now().Add(-partsLife-time.Hour)))
+	f.ok("get", f.clips[1].Name, "-o", "-")
+	require.Empty(t, f.leftovers())
 }
 
 // What can't be shown as one is told, and goes on in another file.
@@ -305,9 +312,9 @@ func TestM10_ClipsFromBeforeTheTimeWasKnownAreDatedAnew(t *testing.T) {
 	lost := f.film(1, "", unsynced)
 	out := f.ok("clips", "--details")
 	require.Contains(t, out, early.Name+"  2026-01-02T03:01:00.000Z")
-	require.Contains(t, out, "recorded before the camera knew the time: dated by a later clip")
+	require.Contains(t, out, "its clock was not set yet: dated by a later clip")
 	require.Contains(t, out, lost.Name+"  2025-06-01T00:01:02.000Z")
-	require.Contains(t, out, "the camera did not know the time")
+	require.Contains(t, out, "by a clock that was not set")
 	var list []clipLine
 	require.NoError(t, json.Unmarshal([]byte(f.ok("clips", "--from", "2026-01-02T03:00:00Z", "--json")), &list))
 	require.Len(t, list, 2)

@@ -198,8 +198,11 @@ func (m *filmmaker) add(ctx context.Context, s fetch.Said, after time.Duration) 
 	r, w := io.Pipe()
 	opened := make(chan error, 1)
 	go func() {
-		part := m.scratch(s) + fetch.ExtPart
-		err := m.g.Open(ctx, s, w, m.scratch(s), part)
+		keep := m.scratch(s) + fetch.ExtPart
+		if m.out == "-" { // what has gone out can't be taken back
+			keep = ""
+		}
+		err := m.g.Open(ctx, s, w, m.scratch(s), keep)
 		w.CloseWithError(err)
 		opened <- err
 	}()

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -113,11 +114,20 @@ func (o owned) known(camera verify.Camera) *fetch.Known {
 	return fetch.OpenKnown(filepath.Join(o.home.Dir(), "known", hex.EncodeToString(id[:8])+".jsonl"), camera)
 }
 
+// partsLife is how long what was broken off waits to be gone on with.
+const partsLife = 24 * time.Hour
+
 // parts is where downloads of clips lie that go to standard output.
 func (o owned) parts() (string, error) {
 	dir := filepath.Join(o.home.Dir(), "parts")
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", fmt.Errorf("configuration folder: %w", err)
+	}
+	entries, _ := os.ReadDir(dir)
+	for _, e := range entries {
+		if info, err := e.Info(); err == nil && time.Since(info.ModTime()) > partsLife {
+			os.Remove(filepath.Join(dir, e.Name()))
+		}
 	}
 	return dir, nil
 }
