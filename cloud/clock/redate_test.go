@@ -26,6 +26,11 @@ func TestM10_ClipsOfBeforeTheSyncAreDatedByThoseAfterIt(t *testing.T) {
 		clip("c-1", 2*time.Second, "soon", false),
 		clip("d-1", 2*time.Second, "soon", true),
 		clip("d-1", 3*time.Second, "2026-01-01T00:00:03.000Z", false),
+		clip("e-1", 0, "2026-07-01T00:00:00.000Z", true),
+		clip("e-1", 3*time.Second, "2026-01-01T00:00:03.000Z", false),
+		clip("f-1", 100*time.Second, "2026-07-01T00:01:40.000Z", true),
+		clip("f-1", 110*time.Second, "2026-01-01T00:01:50.000Z", false),
+		clip("f-1", 200*time.Second, "2026-07-01T00:03:21.000Z", true),
 	}
 	want := []struct {
 		started string
@@ -42,6 +47,11 @@ func TestM10_ClipsOfBeforeTheSyncAreDatedByThoseAfterIt(t *testing.T) {
 		{"2026-07-01T00:00:02Z", true},
 		{"0001-01-01T00:00:00Z", false},
 		{"2026-01-01T00:00:03Z", false},
+		{"2026-07-01T00:00:00Z", false},
+		{"2026-01-01T00:00:03Z", false},
+		{"2026-07-01T00:01:40Z", false},
+		{"2026-07-01T00:01:50Z", true},
+		{"2026-07-01T00:03:21Z", false},
 	}
 	got := Redate(list)
 	require.Len(t, got, len(list))

@@ -11,6 +11,7 @@ import (
 	"io"
 	"math/big"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -116,7 +117,22 @@ func TestS9_CameraWithoutAClockMeetsAServerYoungerThanItsProgram(t *testing.T) {
 	s.renew(t, day(2026, 1, 1), day(2026, 8, 31))
 	require.True(t, isCertificate(s.meet(t, c, s.roots)), "one that ended before the floor")
 	require.True(t, isCertificate(s.meet(t, c, s.roots)), "and stays so")
-	require.ErrorContains(t, open(t, t.TempDir(), newKernel(epoch)).Wrong(), "1970")
+}
+
+func TestS9_CertificateThatPassedRaisesTheFloor(t *testing.T) {
+	t.Parallel()
+	s := newStore(t, day(2026, 9, 1), day(2027, 9, 1))
+	dir := t.TempDir()
+	c := open(t, dir, newKernel(day(2026, 10, 1)))
+	s.renew(t, day(2026, 9, 20), day(2027, 9, 1))
+	require.NoError(t, s.meet(t, c, s.roots))
+	require.NoError(t, c.Save())
+	c = open(t, dir, newKernel(epoch))
+	require.WithinDuration(t, day(2026, 9, 20), c.Now(), time.Minute, "to its begin: what a clock says that is not synchronised is not kept")
+
+	c = open(t, dir, newKernel(day(2027, 9, 2)))
+	require.True(t, isCertificate(s.meet(t, c, s.roots)))
+	require.ErrorContains(t, c.Wrong(), "2026-09-20 00:00:00 to 2027-09-01 00:00:00: one of them is wrong")
 }
 
 func TestS9_NobodyElseMovesTheFloor(t *testing.T) {
@@ -180,6 +196,11 @@ func TestS9_LyingClockDoesNotBrick(t *testing.T) {
 	require.True(t, isCertificate(s.meet(t, c, s.roots)))
 	require.Error(t, c.Wrong())
 	// until the clock is kept by the truth,
+	c = restart(c, day(2026, 10, 2), false)
+	require.ErrorContains(t, c.Wrong(), "the clock says 2026-10-02")
+	require.ErrorContains(t, c.Wrong(), "earlier than it was already")
+	lied, err := os.ReadFile(c.path)
+	require.NoError(t, err)
 	c = restart(c, day(2026, 10, 2), true)
 	require.NoError(t, s.meet(t, c, s.roots))
 	require.NoError(t, c.Wrong())
@@ -187,6 +208,10 @@ func TestS9_LyingClockDoesNotBrick(t *testing.T) {
 	c = restart(c, epoch, false)
 	require.WithinDuration(t, day(2026, 10, 2), c.Now(), time.Minute)
 	require.NoError(t, s.meet(t, c, s.roots))
+
+	require.NoError(t, os.WriteFile(c.path, lied, 0o600))
+	c = restart(restart(nil, day(2026, 10, 3), true), epoch, false)
+	require.WithinDuration(t, day(2026, 10, 3), c.Now(), time.Minute, "without meeting anybody, too")
 }
 
 // What is kept never passes the end of the certificate by which it was believed.

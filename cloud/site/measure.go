@@ -62,5 +62,5 @@ func (c *Chooser) probe(ctx context.Context, s Site) (time.Duration, error) {
 // nearEnough tells whether a site that served before is still near enough: to
 // change for little would be to change at every start.
 func nearEnough(last, best time.Duration) bool {
-	return last != never && last <= best+best/4+10*time.Millisecond
+	return last <= best+best/4+10*time.Millisecond
 }

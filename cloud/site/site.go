@@ -215,7 +215,6 @@ func (c *Chooser) elsewhere(ctx context.Context) int {
 	c.avoid[c.now] = true
 	if len(c.avoid) == len(c.cfg.Sites) {
 		clear(c.avoid)
-		c.avoid[c.now] = true
 	}
 	if c.home >= 0 {
 		order = append([]int{c.home}, order...)

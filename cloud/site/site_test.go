@@ -69,6 +69,14 @@ func (w *world) refuse(name string, yes bool) {
 	}
 }
 
+// drop cuts the connection that stands.
+func (w *world) drop() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	close(w.cut)
+	w.at = ""
+}
+
 func (w *world) bind(id string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -299,8 +307,12 @@ func TestP10_BoundCameraStaysFallsOverAndReturns(t *testing.T) {
 
 		w.set("california")
 		require.Equal(t, "singapore", w.where(time.Minute), "soon lost again")
+		w.where(5 * time.Minute)
+		w.forget()
 		w.set("singapore")
-		require.Equal(t, "frankfurt", w.where(time.Minute), "and the next one too")
+		require.Equal(t, "frankfurt", w.where(2*time.Minute), "and the next one too")
+		require.Equal(t, []string{"singapore:8883", "singapore:8883", "singapore:8883", "california:8883", "california:8883", "california:8883",
+			"frankfurt:8883"}, w.tried(), "home first")
 	})
 }
 
@@ -326,6 +338,32 @@ func TestP10_HomeThatAnswersInVainIsHysteresis(t *testing.T) {
 		require.GreaterOrEqual(t, n, 3*6)
 		w.refuse("california", false)
 		require.Equal(t, "california", w.where(3*time.Hour))
+		w.set("california")
+		require.Equal(t, "frankfurt", w.where(time.Minute))
+		w.set("california", ms(100)...)
+		require.Equal(t, "california", w.where(12*time.Minute), "what was in vain is forgotten")
+	})
+}
+
+// A site that takes cameras and soon lets them go does not serve.
+func TestP10_ShortConnectionsAreFailures(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.bind("b1")
+		_, stop := w.start("")
+		defer stop()
+		require.Equal(t, "california", w.where(5*time.Minute))
+		for range 2 {
+			w.drop()
+			require.Equal(t, "california", w.where(2*time.Minute), "long ones are none")
+		}
+		for range 3 {
+			w.drop()
+			require.Equal(t, "california", w.where(30*time.Second))
+		}
+		w.drop()
+		require.Equal(t, "frankfurt", w.where(30*time.Second))
 	})
 }
 
@@ -375,7 +413,8 @@ func TestP10_PinnedCameraWaits(t *testing.T) {
 		require.Equal(t, "beijing", w.where(time.Second), "it was bound there")
 		stop()
 		_, stop = w.start("frankfurt")
-		require.Equal(t, "frankfurt", w.where(time.Second))
+		require.Equal(t, "frankfurt", w.where(time.Hour), "away from home for good")
+		require.Zero(t, w.measured(""))
 		stop()
 		_, stop = w.start("")
 		require.Equal(t, "beijing", w.where(time.Second), "home is still home")
@@ -399,8 +438,8 @@ func TestP10_HomeBelongsToOneBinding(t *testing.T) {
 		w.set("frankfurt", ms(5)...)
 		require.Equal(t, "california", w.where(time.Minute), "no reason to cut a connection")
 		require.Empty(t, c.Stats().Home)
-		w.set("california")
-		require.Equal(t, "frankfurt", w.where(time.Minute))
+		w.drop()
+		require.Equal(t, "frankfurt", w.where(time.Minute), "at the next connection the nearest")
 		w.bind("b2")
 		w.where(time.Second)
 		require.Equal(t, "frankfurt", c.Stats().Home)
