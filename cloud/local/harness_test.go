@@ -86,12 +86,19 @@ func bubble(t *testing.T, f func(t *testing.T, r *rig)) {
 		defer func() {
 			cancel()
 			work.Wait()
-			require.Zero(t, r.queued, "bytes are still counted")
+			require.Zero(t, r.waiting(), "bytes are still counted")
 			require.Zero(t, r.Stats().Connections)
 			require.Empty(t, r.names)
 		}()
 		f(t, r)
 	})
+}
+
+// waiting is what is queued for all.
+func (r *rig) waiting() int {
+	r.Server.mu.Lock()
+	defer r.Server.mu.Unlock()
+	return r.queued
 }
 
 // connect opens a raw connection from an address.

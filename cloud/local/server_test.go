@@ -311,7 +311,7 @@ func TestR6_SlowReadersAreDropped(t *testing.T) {
 			require.Greater(t, sent, maxQueue-2*len(part))
 			require.EqualValues(t, 1, r.Stats().Slow)
 			synctest.Wait()
-			require.Zero(t, r.queued)
+			require.Zero(t, r.waiting())
 			for range 100 { // more than fits, to one that reads
 				require.True(t, r.Send(quick.Client(), part))
 				got, err := quick.Receive(t.Context())
@@ -329,7 +329,7 @@ func TestR6_SlowReadersAreDropped(t *testing.T) {
 					if !r.Send(c.Client(), part) {
 						break
 					}
-					require.LessOrEqual(t, r.queued, maxQueued)
+					require.LessOrEqual(t, r.waiting(), maxQueued)
 				}
 			}
 			require.NotZero(t, r.Stats().Slow)
