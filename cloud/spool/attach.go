@@ -23,7 +23,7 @@ var errNotLooked = fmt.Errorf("%w: it has not been looked at yet", ErrGone)
 // can be stored, and nothing is offered.
 func New(dir string, cfg Config) *Spool {
 	s := &Spool{
-		dir: filepath.Clean(dir), cfg: cfg, fs: cfg.FS, log: cfg.Log, x: newIndex(), absent: errNotLooked,
+		dir: filepath.Clean(dir), card: make(turn, 1), cfg: cfg, fs: cfg.FS, log: cfg.Log, x: newIndex(), absent: errNotLooked,
 		released: map[uint64]bool{}, open: map[string]*item{}, left: map[string]*Unfinished{}, made: map[string]bool{}, emptied: map[string]bool{}, changed: make(chan struct{}),
 	}
 	if s.cfg.Now == nil {

@@ -62,6 +62,7 @@ type hour struct {
 	clips int   // of these
 	bytes int64 // of all files
 	names uint64
+	first string // the oldest object, if that is known
 }
 
 // nameSum of a folder is the sum of its files' hashes, foreign ones left out: it
@@ -110,6 +111,12 @@ func (t *tree) set(h hour) {
 func (t *tree) count(sign int, name string, files []string, bytes int64) int64 {
 	before := t.bytes
 	h := t.at(hourOf(name))
+	switch {
+	case sign > 0 && (h.n == 0 || name < h.first):
+		h.first = name
+	case name == h.first:
+		h.first = ""
+	}
 	h.n += sign
 	if isClip(name) {
 		h.clips += sign
@@ -230,29 +237,34 @@ func (x *index) waiting() (n int, bytes int64) {
 	return n, bytes
 }
 
-// oldest is the start of the oldest item that waits, or of its hour while its
-// lane has not been read from the card.
+// oldest is the start of the oldest item that waits; of its hour, if that item is
+// not in memory and not known.
 func (x *index) oldest() (t time.Time) {
-	first := ""
+	hour, name := "", ""
 	for i := range x.trees[:treeUploaded] {
-		if h := x.trees[i].hours; len(h) > 0 && (first == "" || h[0].name < first) {
-			first = h[0].name
+		if h := x.trees[i].hours; len(h) > 0 && (hour == "" || h[0].name < hour) {
+			hour = h[0].name
 		}
 	}
-	if first == "" {
+	if hour == "" {
 		return t
 	}
-	t, _ = time.Parse(hourLayout, first)
-	var exact time.Time
-	for _, l := range x.lanes {
-		if len(l.items) > 0 && hourOf(l.items[0].name) == first {
-			if at, err := startOf(l.items[0].name); err == nil && (exact.IsZero() || at.Before(exact)) {
-				exact = at
-			}
+	older := func(n string) {
+		if n != "" && hourOf(n) == hour && (name == "" || n < name) {
+			name = n
 		}
 	}
-	if !exact.IsZero() {
-		return exact
+	for i := range x.trees[:treeUploaded] {
+		older(x.trees[i].at(hour).first)
 	}
+	for _, l := range x.lanes {
+		if len(l.items) > 0 {
+			older(l.items[0].name)
+		}
+	}
+	if t, err := startOf(name); err == nil {
+		return t
+	}
+	t, _ = time.Parse(hourLayout, hour)
 	return t
 }

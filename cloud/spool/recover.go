@@ -271,7 +271,9 @@ func (s *Spool) finishMove(from, to string) error {
 func (s *Spool) countHour(t int, name string, list []entry, known hour) (asked int, err error) {
 	h := hour{name: name}
 	for _, e := range list {
-		h.n++
+		if h.n++; h.first == "" {
+			h.first = e.name
+		}
 		if isClip(e.name) {
 			h.clips++
 		}

@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -12,6 +13,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"iid2secure.nl/camagent/cloud"
 )
 
 // Spool owns the card. Methods may be called from any goroutine; each *File
@@ -22,9 +25,9 @@ type Spool struct {
 	fs  FS
 	log *zap.Logger
 
-	// card is held by whoever changes names on the card, bar evict; it is never
+	// card is held by whoever changes names on the card, or lists them; it is never
 	// taken while mu is held. A slow card makes its holders wait, not mu's.
-	card sync.Mutex
+	card turn
 
 	mu       sync.Mutex  // guards the rest; no card access under it
 	lock     io.Closer   // nil: the card is not held
@@ -47,8 +50,11 @@ type Spool struct {
 	changed  chan struct{} // closed and replaced when Next should look again
 }
 
-// creditStep is how many bytes are written between two looks at the free space.
-const creditStep = 1 << 20
+// turn is a mutex that tests in virtual time can wait for.
+type turn chan struct{}
+
+func (t turn) Lock()   { t <- struct{}{} }
+func (t turn) Unlock() { <-t }
 
 // Create begins a clip below open/. Name comes from ClipName. ErrFull if there
 // is no space and nothing to give up.
@@ -237,33 +243,58 @@ func waitChange(ctx context.Context, changed <-chan struct{}, d time.Duration) e
 	return nil
 }
 
-// measure hashes the files of an item that was found at start. It reads what
-// the card holds now: what the store confirms is what was sent.
+// measure hashes the files of an item that was found at start, but for a clip
+// whose manifest tells its hash.
 func (s *Spool) measure(it *item) error {
 	if it.sums != nil {
 		return nil
 	}
 	var sums [2][32]byte
-	for i, name := range it.files() {
-		f, err := s.fs.Open(filepath.Join(s.pendingDir(it), name))
-		if err != nil {
-			return err
+	parts := it.object().Parts
+	known := false
+	for i := len(parts) - 1; i >= 0; i-- { // the manifest first
+		path := filepath.Join(s.pendingDir(it), parts[i].Name)
+		if i == 0 && known {
+			st, err := s.fs.Stat(path)
+			if err != nil {
+				return err
+			}
+			if st.Size() == parts[0].Size {
+				break
+			}
 		}
 		h := sha256.New()
-		n, err := io.Copy(h, f)
-		f.Close()
-		if want := it.object().Parts[i].Size; err == nil && n != want {
-			err = fmt.Errorf("%s: %d bytes, expected %d", name, n, want)
+		var text bytes.Buffer
+		to := io.Writer(h)
+		if i == 1 && parts[1].Size <= cloud.MaxMessage {
+			to = io.MultiWriter(h, &text)
 		}
-		if err != nil {
+		if err := s.hashFile(path, parts[i].Size, to); err != nil {
 			return err
 		}
 		h.Sum(sums[i][:0])
+		if i == 1 {
+			sums[0], known = signedSum(text.Bytes(), it.name, parts[0].Size)
+		}
 	}
 	s.mu.Lock()
 	it.sums = &sums
 	s.mu.Unlock()
 	return nil
+}
+
+// hashFile copies a file of that size.
+func (s *Spool) hashFile(path string, size int64, to io.Writer) error {
+	f, err := s.fs.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	n, err := io.Copy(to, f)
+	if err == nil && n != size {
+		err = fmt.Errorf("%s: %d bytes, expected %d", filepath.Base(path), n, size)
+	}
+	return err
 }
 
 // Return puts a lent object back at its place in its lane, not to be offered

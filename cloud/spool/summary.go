@@ -80,7 +80,7 @@ func parseIndex(data []byte) (out [trees]map[string]hour) {
 	for line := range strings.Lines(string(text[:len(text)-9])) {
 		var t int
 		var h hour
-		if _, err := fmt.Sscanf(line, "%d %s %d %d %d %x\n", &t, &h.name, &h.n, &h.clips, &h.bytes, &h.names); err != nil || t < 0 || t >= trees {
+		if _, err := fmt.Sscanf(line, "%d %s %d %d %d %x\n", &t, &h.name, &h.n, &h.clips, &h.bytes, &h.names); err != nil || t < 0 || t >= trees || h.n < 0 || h.bytes < 0 {
 			return [trees]map[string]hour{}
 		}
 		if out[t] == nil {
