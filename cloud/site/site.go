@@ -180,7 +180,7 @@ func (c *Chooser) keep(k kept) {
 // old one is not configured any more.
 func (c *Chooser) nearest(ctx context.Context) int {
 	order, times := c.measure(ctx)
-	_, bindID, bound := c.cfg.Binding()
+	defer c.settle()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.now = order[0]
@@ -191,11 +191,7 @@ func (c *Chooser) nearest(ctx context.Context) int {
 		return c.now
 	}
 	c.chosen = true
-	k := kept{V: 1, Site: c.cfg.Sites[c.now].Name}
-	if bound {
-		c.home, k.BindID = c.now, bindID
-	}
-	c.keep(k)
+	c.keep(kept{V: 1, Site: c.cfg.Sites[c.now].Name})
 	c.cfg.Log.Info("site chosen", zap.String("site", c.cfg.Sites[c.now].Name), zap.Duration("connect_time", times[c.now]))
 	return c.now
 }
