@@ -417,3 +417,17 @@ func TestM10_PlaintextHasItsNameOnlyWhenItIsWhole(t *testing.T) {
 type readerFunc func([]byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
+// A disk that is full is told once; what came is kept.
+func TestM10_DiskThatCannotBeWrittenIsToldOnce(t *testing.T) {
+	t.Parallel()
+	f := newFootage(t)
+	args := []string{"get", "-o", f.path("clips") + "/"}
+	for range 6 {
+		k := f.film(1, "", nil)
+		args = append(args, k.Name)
+		// A folder where the clip is to go: as good as any other disk that refuses.
+		require.NoError(t, os.MkdirAll(f.path("clips/"+k.Name+".mp4"), 0o700))
+	}
+	f.fails("is a folder, want a file", append(args, "--jobs", "1")...)
+}

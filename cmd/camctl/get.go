@@ -171,6 +171,8 @@ func (c *ctl) getAll(ctx context.Context, o owned, g *fetch.Getter, names []stri
 			return names, err
 		}
 	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	var mu sync.Mutex
 	failed := map[string]error{}
 	tell, done := c.meter(names)
@@ -191,6 +193,9 @@ func (c *ctl) getAll(ctx context.Context, o owned, g *fetch.Getter, names []stri
 			switch {
 			case err != nil:
 				failed[name] = err
+				if _, disk := errors.AsType[*fs.PathError](err); disk {
+					stop() // the others would meet the same
+				}
 			case out == "-":
 			case alone:
 				done()
@@ -205,15 +210,19 @@ func (c *ctl) getAll(ctx context.Context, o owned, g *fetch.Getter, names []stri
 	err = group.Wait()
 	done()
 	for _, name := range names {
-		if failed[name] == nil {
+		switch why := failed[name]; {
+		case why == nil:
 			continue
+		case errors.Is(why, context.Canceled): // because of another
+		case err == nil:
+			err = why
+		default:
+			c.warn(f.source.explain(why).Error())
 		}
 		left = append(left, name)
-		if len(left) == 1 {
-			err = errors.Join(err, failed[name])
-		} else {
-			c.warn(f.source.explain(failed[name]).Error())
-		}
+	}
+	if err == nil && len(left) > 0 {
+		err = context.Canceled
 	}
 	return left, err
 }
