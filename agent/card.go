@@ -78,12 +78,15 @@ func (a *Agent) watchCard(ctx context.Context) error {
 	}
 }
 
-// noteOff keeps account of when the owner wants nothing to be recorded.
+// noteOff keeps account of when the owner wants nothing to be recorded, always or
+// by the schedule. Before it is decided what is wanted, nothing changes.
 func (a *Agent) noteOff() {
-	off := a.Bound() && a.camera.settings.get().Recording == command.RecordOff
-	if stream := a.cfg.Record.Stream; off {
+	now := a.recordingStatus()
+	switch stream := a.cfg.Record.Stream; {
+	case now.Now == "":
+	case now.Now == command.RecordOff && now.Trigger == "":
 		a.clips.gaps.begin(stream, cloud.GapOff, time.Now())
-	} else {
+	default:
 		a.clips.gaps.end(stream, cloud.GapOff, time.Now())
 	}
 }

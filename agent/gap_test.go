@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/zap"
 
 	"iid2secure.nl/camagent/agent/command"
 	"iid2secure.nl/camagent/cloud"
@@ -210,23 +209,23 @@ func TestRecordsThatFailAreNotTriedAllTheTime(t *testing.T) {
 func TestP12_OffIsASignedGap(t *testing.T) {
 	t.Parallel()
 	b := newStoreBench(t)
-	cfg := testConfig(t)
-	cfg.StateDir, cfg.Card.Dir = b.state(""), b.cardDir()
 	b.start()
-	settings, err := openSettings(b.state(""), "", command.Settings{Recording: command.RecordOff})
+	settings, err := openSettings(b.state(""), "", command.Settings{})
 	require.NoError(t, err)
-	a := &Agent{cfg: cfg, binding: b.binding, log: zap.NewNop(), camera: &camera{settings: settings}}
-	a.clips = b.store
-	a.noteOff()
-	a.noteOff()
+	a := &Agent{cfg: testConfig(t), camera: &camera{settings: settings}, recording: &recording{}, clips: b.store}
+	note := func(mode, trigger string) {
+		a.clips, a.recording.decider.mode, a.recording.decider.last.Trigger = b.store, mode, trigger
+		a.noteOff()
+	}
+	note(command.RecordOff, "")
+	note(command.RecordOff, "")
 	b.cut()
 	b.start()
-	a.clips = b.store
-	a.noteOff()
+	note("", "") // what is wanted is not known yet
+	note(command.RecordOff, "")
 	list, _ := b.gapsOnCard()
 	require.Empty(t, list, "it has not ended")
-	require.NoError(t, settings.put(command.Settings{Recording: command.RecordContinuous}))
-	a.noteOff()
+	note(command.RecordOff, triggerCommand)
 	b.cut()
 	b.start()
 	list, details := b.gapsOnCard()
