@@ -16,7 +16,6 @@ import (
 	"io"
 	"time"
 
-	"github.com/bluenviron/mediacommon/v2/pkg/formats/fmp4/seekablebuffer"
 	"go.uber.org/zap"
 
 	"iid2secure.nl/camagent/media"
@@ -143,7 +142,7 @@ type Recorder struct {
 	fresh   bool           // nothing was read yet since something is wanted
 	lagged  bool           // those between it and the next were lost to the ring
 	retry   bool           // the store failed: what the ring still holds from next on is to be tried again
-	buf     seekablebuffer.Buffer
+	buf     buffers
 	trouble trouble
 	missed  misses
 }

@@ -35,7 +35,7 @@ type clip struct {
 	sps    []byte
 	pps    []byte
 
-	buf     *seekablebuffer.Buffer
+	buf     *buffers
 	seq     uint32
 	written int // bytes given to the sink
 
@@ -61,42 +61,47 @@ type clip struct {
 // track collects the samples of one track for a fragment. base is the position
 // of the first, next that of the one to come.
 type track struct {
-	samples    []*fmp4.Sample
+	id         uint32
+	samples    []sample
+	nonSync    int // how many of them
 	base, next uint64
 	bytes      int
 }
 
+type sample struct {
+	payload  []byte // the ring's, or the expander's
+	duration uint32
+	sync     bool
+}
+
 func (t *track) add(payload []byte, duration uint64, sync bool) {
-	n := len(t.samples)
-	if n < cap(t.samples) {
-		t.samples = t.samples[:n+1] // may hold one of an earlier fragment, to be used again
-	} else {
-		t.samples = append(t.samples, nil)
+	t.samples = append(t.samples, sample{payload, uint32(duration), sync})
+	if !sync {
+		t.nonSync++
 	}
-	if t.samples[n] == nil {
-		t.samples[n] = &fmp4.Sample{}
-	}
-	*t.samples[n] = fmp4.Sample{Duration: uint32(duration), IsNonSyncSample: !sync, Payload: payload}
 	t.next += duration
 	t.bytes += len(payload) + sampleHead
 }
 
-func (t *track) part(id int) *fmp4.PartTrack {
-	return &fmp4.PartTrack{ID: id, BaseTime: t.base, Samples: t.samples}
+func (t *track) reset() {
+	clear(t.samples)
+	t.samples, t.nonSync, t.base, t.bytes = t.samples[:0], 0, t.next, 0
 }
 
-func (t *track) reset() {
-	for _, s := range t.samples {
-		s.Payload = nil // the ring's bytes
-	}
-	t.samples, t.base, t.bytes = t.samples[:0], t.next, 0
+// buffers are used again by one clip after another.
+type buffers struct {
+	head     seekablebuffer.Buffer // as of params and format
+	params   []byte
+	format   *hal.AudioFormat
+	fragment []byte
+	samples  []sample // of pictures
 }
 
 // newClip prepares a clip that begins with the key frame s.
-func newClip(s *media.Sample, format *hal.AudioFormat, cfg *Config, buf *seekablebuffer.Buffer, log *zap.Logger) (*clip, error) {
+func newClip(s *media.Sample, format *hal.AudioFormat, cfg *Config, buf *buffers, log *zap.Logger) (*clip, error) {
 	au := s.Unit()
-	buf.Reset()
-	c := &clip{cfg: cfg, buf: buf, zero: s.Time, params: bytes.Clone(s.Data[:s.Params]), format: format, first: s.Seq}
+	c := &clip{cfg: cfg, buf: buf, zero: s.Time, params: bytes.Clone(s.Data[:s.Params]), format: format, first: s.Seq,
+		video: track{id: videoTrack, samples: buf.samples[:0]}}
 	if c.sps, c.pps = au.ParameterSets(); c.sps == nil || c.pps == nil {
 		return nil, fmt.Errorf("frame %d: key frame without SPS or PPS", s.Seq)
 	}
@@ -112,8 +117,12 @@ func newClip(s *media.Sample, format *hal.AudioFormat, cfg *Config, buf *seekabl
 	return c, nil
 }
 
-// marshalHeader makes ftyp and moov.
+// marshalHeader makes ftyp and moov; they are mostly those of the clip before.
 func (c *clip) marshalHeader() error {
+	if bytes.Equal(c.params, c.buf.params) && c.format.Same(c.buf.format) {
+		return nil
+	}
+	c.buf.params = nil
 	init := fmp4.Init{Tracks: []*fmp4.InitTrack{{
 		ID: videoTrack, TimeScale: videoClock, Codec: &mp4.CodecH264{SPS: c.sps, PPS: c.pps},
 	}}}
@@ -122,14 +131,20 @@ func (c *clip) marshalHeader() error {
 			ID: soundTrack, TimeScale: uint32(c.sounds.clock), Codec: c.sounds.codec,
 		})
 	}
-	return init.Marshal(c.buf)
+	c.buf.head.Reset()
+	if err := init.Marshal(&c.buf.head); err != nil {
+		return err
+	}
+	c.buf.params, c.buf.format = c.params, c.format
+	return nil
 }
 
-// write hands the buffer to the sink.
-func (c *clip) write() error {
-	n, err := c.sink.Write(c.buf.Bytes())
+// writeHeader begins the file.
+func (c *clip) writeHeader() error { return c.write(c.buf.head.Bytes()) }
+
+func (c *clip) write(p []byte) error {
+	n, err := c.sink.Write(p)
 	c.written += n
-	c.buf.Reset()
 	if err != nil {
 		return fmt.Errorf("writing: %w", err)
 	}
@@ -188,25 +203,26 @@ func (c *clip) size() int { return c.written + c.pending() + len(c.last.Data) + 
 
 // flush writes the fragment, if there is anything in it.
 func (c *clip) flush() error {
-	part := fmp4.Part{SequenceNumber: c.seq}
-	if len(c.video.samples) > 0 {
-		part.Tracks = append(part.Tracks, c.video.part(videoTrack))
+	tracks := [2]*track{&c.video, &c.video}
+	list := tracks[:1]
+	if c.sounds != nil {
+		tracks[1] = &c.sounds.track
+		list = tracks[:2]
 	}
-	if c.sounds != nil && len(c.sounds.track.samples) > 0 {
-		part.Tracks = append(part.Tracks, c.sounds.track.part(soundTrack))
-	}
-	if len(part.Tracks) == 0 {
+	if len(c.video.samples) == 0 && (c.sounds == nil || len(c.sounds.track.samples) == 0) {
 		return nil
 	}
-	if err := part.Marshal(c.buf); err != nil {
+	var err error
+	if c.buf.fragment, err = fragment(c.buf.fragment[:0], c.seq, list...); err != nil {
 		return fmt.Errorf("muxing: %w", err)
 	}
 	c.seq++
 	c.video.reset()
+	c.buf.samples = c.video.samples
 	if c.sounds != nil {
 		c.sounds.reset()
 	}
-	if err := c.write(); err != nil {
+	if err := c.write(c.buf.fragment); err != nil {
 		return err
 	}
 	if err := c.sink.Sync(c.info(false)); err != nil {

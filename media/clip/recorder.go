@@ -264,7 +264,7 @@ func (r *Recorder) openClip(ctx context.Context, s media.Sample, want mark) {
 	}
 	r.open = c
 	r.missed.found(&s)
-	if r.check(c.write()) {
+	if r.check(c.writeHeader()) {
 		r.takePicture(s)
 	} else {
 		r.miss(&s, r.trouble.last)

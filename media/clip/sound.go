@@ -34,7 +34,7 @@ func newSounds(f *hal.AudioFormat) (*sounds, error) {
 	if f.Rate < 1000 || f.Rate > 192000 || f.Channels < 1 || f.Channels > 8 {
 		return nil, fmt.Errorf("sound with %d channels at %d Hz, want 1 to 8 at 1000 to 192000", f.Channels, f.Rate)
 	}
-	s := &sounds{clock: int64(f.Rate)}
+	s := &sounds{clock: int64(f.Rate), track: track{id: soundTrack}}
 	switch f.Codec {
 	case hal.PCMU, hal.PCMA:
 		s.setPCM(f)
