@@ -107,6 +107,7 @@ type memStore struct {
 	write  func(n int) error // n: calls so far in this clip
 	sync   func() error
 	close  func() error
+	synced func(*memClip, Info)
 }
 
 type memClip struct {
@@ -117,6 +118,7 @@ type memClip struct {
 	ends   []int // length of data after each write
 	writes int
 	synced int
+	last   Info      // of Sync
 	at     time.Time // of Close
 	done   bool
 }
@@ -164,11 +166,14 @@ func (c *memClip) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func (c *memClip) Sync(Info) error {
+func (c *memClip) Sync(i Info) error {
 	if c.done {
 		panic(misuse)
 	}
-	c.synced = len(c.data)
+	c.synced, c.last = len(c.data), i
+	if c.store.synced != nil {
+		c.store.synced(c, i)
+	}
 	return call(c.store.sync)
 }
 

@@ -102,3 +102,173 @@ func following(t *testing.T, c *camera, store *memStore, cfg Config, scene func(
 		<-done
 	})
 }
+
+// What a fragment's Sync tells is what the file holds then: it is all that is
+// known of a clip which a power cut ends.
+func TestR3_SyncTellsWhatIsInTheFile(t *testing.T) {
+	t.Parallel()
+	list := real(t)
+	store := &memStore{}
+	syncs := 0
+	store.synced = func(c *memClip, i Info) {
+		syncs++
+		got := open(t, c.data)
+		if i.Frames != len(got.video) || i.LastFrame != i.FirstFrame+uint64(i.Frames)-1 || i.FirstFrame != c.start.FirstFrame ||
+			i.Duration != time.Duration(got.videoDuration)*time.Second/videoClock || i.Event != "" && !i.Urgent {
+			t.Errorf("told %+v, holds %d pictures, %d ticks", i, len(got.video), got.videoDuration)
+		}
+	}
+	following(t, newCamera(list), store, Config{}, func(c *camera, r *Recorder) {
+		r.Follow(continuous, time.Time{})
+		c.play(60)
+		r.Follow(motion("a"), time.Time{})
+		c.play(60)
+	})
+	if syncs < 4 {
+		t.Errorf("%d syncs", syncs)
+	}
+	if i := store.clips[0].last; i.Event != "a" {
+		t.Errorf("the last fragment of the clip with the alarm's picture is told as %+v", i)
+	}
+}
+
+// While nothing is wanted the recorder is no reader of the ring, also after a clip.
+func TestR6_NothingWantedNothingRead(t *testing.T) {
+	t.Parallel()
+	list := real(t)
+	store := &memStore{create: func(context.Context) error { return nil }}
+	following(t, newCamera(list), store, Config{}, func(c *camera, r *Recorder) {
+		readers := func(want int) {
+			t.Helper()
+			synctest.Wait()
+			if n := c.Ring.Stats().Readers; n != want {
+				t.Errorf("%d readers, want %d", n, want)
+			}
+		}
+		c.play(60)
+		readers(0)
+		r.Follow(continuous, time.Time{})
+		c.play(60)
+		readers(1)
+		r.Follow(Order{}, time.Time{})
+		c.play(60)
+		readers(0)
+	})
+}
+
+// An ended recorder that is run again records nothing twice, also if a store
+// that panicked ended it.
+func TestR2_R5_RunAgain(t *testing.T) {
+	t.Parallel()
+	list := real(t)
+	store := &memStore{}
+	synctest.Test(t, func(t *testing.T) {
+		c := newCamera(list)
+		c.Ring = media.NewRing(c.ring)
+		r := New(c.Stream, store, Config{})
+		r.Follow(continuous, time.Time{})
+		var ended []any
+		for i := range 4 {
+			ctx, cancel := context.WithCancel(t.Context())
+			done := make(chan any)
+			go func() {
+				defer func() { done <- recover() }()
+				r.Run(ctx)
+			}()
+			if i == 2 {
+				store.sync = func() error { panic("of a store") }
+			}
+			if i < 2 {
+				c.play(60)
+				cancel()
+				ended = append(ended, <-done)
+			} else if i == 2 {
+				go func() { c.play(60) }()
+				ended = append(ended, <-done)
+				store.sync = nil
+				time.Sleep(time.Minute)
+			} else {
+				c.play(60)
+				cancel()
+				ended = append(ended, <-done)
+			}
+			cancel()
+		}
+		if ended[2] == nil || ended[0] != nil {
+			t.Errorf("ended by %v", ended)
+		}
+	})
+	if got := fmt.Sprint(told(store)); got != "[0-59 continuous  75-119 continuous  125-179 continuous  200-239 continuous ]" {
+		t.Errorf("clips %s, missed %+v", got, store.missed)
+	}
+}
+
+// A store that hangs costs what the ring could not hold, and that is told to the
+// picture.
+func TestR1_R7_WhatASlowStoreCostsIsTold(t *testing.T) {
+	t.Parallel()
+	list := real(t)
+	store := &memStore{}
+	c := newCamera(list)
+	c.ring = 150_000
+	following(t, c, store, Config{}, func(c *camera, r *Recorder) {
+		r.Follow(continuous, time.Time{})
+		c.play(100)
+		store.sync = func() error { time.Sleep(20 * time.Second); store.sync = nil; return nil }
+		c.play(1500)
+	})
+	next := uint64(0)
+	told := store.missed
+	for _, clip := range store.clips {
+		if len(told) > 0 && told[0].FirstFrame == next {
+			next, told = told[0].LastFrame+1, told[1:]
+		}
+		if clip.info.FirstFrame != next {
+			t.Errorf("a clip begins with %d, want %d", clip.info.FirstFrame, next)
+		}
+		next = clip.info.LastFrame + 1
+	}
+	if next != 1600 || len(store.missed) != 1 || len(told) != 0 {
+		t.Errorf("up to %d, missed %+v", next, store.missed)
+	}
+}
+
+// A board that makes no key frames can't hold up the end of a recording for ever,
+// and is asked for one.
+func TestM3_EndsWithoutAKeyFrame(t *testing.T) {
+	t.Parallel()
+	list := real(t)
+	endless := append(list[:25:25], list[1:25]...)
+	for len(endless) < 500 {
+		endless = append(endless, list[1:25]...)
+	}
+	store := &memStore{}
+	asked := 0
+	following(t, newCamera(endless), store, Config{WantKeyframe: func() { asked++ }}, func(c *camera, r *Recorder) {
+		r.Follow(continuous, time.Time{})
+		c.play(50)
+		r.Follow(Order{}, time.Time{})
+		c.play(300)
+	})
+	if len(store.clips) != 1 || !store.clips[0].info.Cut || store.clips[0].info.Frames < 170 || store.clips[0].info.Frames > 180 || asked < 2 || asked > 4 {
+		t.Errorf("%v, asked %d times", told(store), asked)
+	}
+}
+
+// The key frame that cuts a clip at an alarm is asked for at once.
+func TestM3_AlarmAsksForAKeyFrameAtOnce(t *testing.T) {
+	t.Parallel()
+	list := real(t)
+	var asked []time.Time
+	var began time.Time
+	following(t, newCamera(list), &memStore{}, Config{WantKeyframe: func() { asked = append(asked, time.Now()) }}, func(c *camera, r *Recorder) {
+		r.Follow(continuous, time.Time{})
+		c.play(30)
+		began = time.Now()
+		r.Follow(motion("a"), time.Time{})
+		c.play(10)
+	})
+	if len(asked) != 1 || asked[0].Sub(began) > frame {
+		t.Errorf("asked at %v, the alarm was at %v", asked, began)
+	}
+}
