@@ -85,6 +85,13 @@ func refused(err error) bool {
 // passing are the codes of a 400 that are not about the object.
 var passing = map[string]bool{"RequestTimeout": true, "ExpiredToken": true, "IncompleteBody": true, "SlowDown": true}
 
+// wrongContent tells whether the store says that a file is not what its grant
+// says. Its words differ between stores.
+func wrongContent(err error) bool {
+	e := asStatus(err)
+	return e.what == "PUT" && (e.status == http.StatusBadRequest || e.status == http.StatusUnprocessableEntity) && !passing[e.code]
+}
+
 // poisoned tells whether an error is about this object alone, so that the
 // others need not wait: the cloud's final word, something else under our name,
 // a 4xx that no new grant and no waiting changes.
@@ -98,10 +105,8 @@ func poisoned(err error) bool {
 	}
 	e := asStatus(err)
 	switch e.status {
-	case http.StatusBadRequest:
-		return e.what == "PUT" && !passing[e.code] // a HEAD has no words
-	case http.StatusLengthRequired, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity:
+	case http.StatusLengthRequired, http.StatusRequestEntityTooLarge:
 		return true
 	}
-	return false
+	return wrongContent(err) // a HEAD has no words
 }

@@ -272,6 +272,15 @@ func (q *queue) bind(j *job, bind string) {
 	j.setBind(bind)
 }
 
+// setSum corrects the hash of a part; grants for the old one are void.
+func (q *queue) setSum(j *job, part int, sum [32]byte) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	j.Parts = slices.Clone(j.Parts)
+	j.Parts[part].SHA256 = sum
+	j.asks[part] = nil
+}
+
 // release says that sender i has nothing in hand.
 func (q *queue) release(i int) {
 	q.mu.Lock()

@@ -2,8 +2,10 @@ package upload
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/url"
 	"strconv"
@@ -89,7 +91,33 @@ func (u *Uploader) part(ctx context.Context, bind string, j *job, i int) error {
 	if refused(err) || errors.Is(err, ErrGrant) {
 		u.forgetGrant(j, i)
 	}
+	if wrongContent(err) {
+		return u.recount(j, i, err)
+	}
 	return err
+}
+
+// recount reads a file that the store refuses: the hash of one that was found at
+// start is its manifest's, and the card may hold something else by now. That is
+// sent as it is, for what the card holds is all there is; its manifest tells.
+func (u *Uploader) recount(j *job, i int, refusal error) error {
+	p := j.Parts[i]
+	f, err := u.cfg.Spool.Open(p.Name)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errCard, err)
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.CopyN(h, f, p.Size); err != nil {
+		return fmt.Errorf("%w: %w", errCard, err)
+	}
+	sum := [32]byte(h.Sum(nil))
+	if sum == p.SHA256 {
+		return refusal
+	}
+	u.cfg.Log.Error("a file on the card is not what its manifest says; it is uploaded as it is", zap.String("file", p.Name))
+	u.q.setSum(j, i, sum)
+	return fmt.Errorf("the card holds something else than was recorded: %v", refusal) //nolint:errorlint // tried again
 }
 
 // step is one attempt; fresh tells that its grant has not been refused yet.

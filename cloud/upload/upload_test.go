@@ -571,3 +571,28 @@ func TestM4_BandwidthIsChecked(t *testing.T) {
 		require.Equal(t, ok, err == nil, n)
 	}
 }
+
+// liar gives wrong hashes, as a manifest does beside footage that the card has altered.
+type liar struct{ *judge }
+
+func (l liar) Next(ctx context.Context) (spool.Object, error) {
+	o, err := l.judge.Next(ctx)
+	if err == nil {
+		o.Parts[0].SHA256[7]++
+	}
+	return o, err
+}
+
+func TestR2_AlteredOnTheCardIsUploadedAsItIs(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newMemStore(t)
+		r := honest(t, s)
+		r.cfg.Spool = liar{r.cfg.Spool.(*judge)}
+		r.clip(t, 0, spool.Routine, 1000)
+		r.start(t)
+		r.waitAll(t)
+		s.checkStored(t, r)
+		require.Zero(t, r.Stats().Refused)
+		require.EqualValues(t, 1, r.Stats().Retries)
+	})
+}
