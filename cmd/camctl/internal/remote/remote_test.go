@@ -152,7 +152,7 @@ func TestS1_ImpostorsOnTheLocalNetworkGetNothing(t *testing.T) {
 	mute, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer mute.Close()
-	target := c.target(nil, "", mute.Addr().String(), there, address)
+	target := c.target(nil, "", freeAddress(t), mute.Addr().String(), there, address)
 	target.LAN = Find
 	s := open(t, target)
 	require.Equal(t, "local network "+address, s.Way())
