@@ -331,7 +331,7 @@ func TestR8_P4_NetworkFaultsThenHealth(t *testing.T) {
 					if m.after != nil {
 						m.after()
 					}
-					m.fail, m.rate, m.detour = nil, 0, nil
+					m.fail, m.rate, m.detour, m.free = nil, 0, nil, time.Time{}
 				})
 				r.waitAll(t)
 				s.checkStored(t, r)

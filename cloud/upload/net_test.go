@@ -23,6 +23,7 @@ type memNet struct {
 	detour *memNet                 // where connections end up
 	after  func()
 	dials  int
+	free   time.Time // when it can take more
 	sent   []sample
 }
 
@@ -85,13 +86,23 @@ type memConn struct {
 	net *memNet
 }
 
-func (c *memConn) Write(p []byte) (int, error) {
-	c.net.mu.Lock()
-	rate := c.net.rate
-	c.net.mu.Unlock()
-	if rate > 0 {
-		time.Sleep(time.Duration(len(p)) * time.Second / time.Duration(rate))
+// turn is how long n bytes wait until the uplink, which all share, has taken them.
+func (m *memNet) turn(n int) time.Duration {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.rate == 0 {
+		return 0
 	}
+	now := time.Now()
+	if m.free.Before(now) {
+		m.free = now
+	}
+	m.free = m.free.Add(time.Duration(n) * time.Second / time.Duration(m.rate))
+	return m.free.Sub(now)
+}
+
+func (c *memConn) Write(p []byte) (int, error) {
+	time.Sleep(c.net.turn(len(p)))
 	n, err := c.Conn.Write(p)
 	if n == 0 {
 		return n, err

@@ -107,11 +107,11 @@ func TestM4_AlarmOvertakes(t *testing.T) {
 		require.InDelta(t, 500_000, st.Sending[0].Sent, 50_000)
 
 		began := time.Now()
-		alarm := r.clip(t, 9, spool.Alarm, 100_000)
+		alarm := r.clip(t, 9, spool.Alarm, 1_000_000) // 10 s, if it has the uplink for itself
 		time.Sleep(time.Second)
 		require.Len(t, r.Stats().Sending, 2)
 		require.NoError(t, r.Wait(t.Context(), alarm))
-		require.Less(t, time.Since(began), 4*time.Second)
+		require.Less(t, time.Since(began), 13*time.Second)
 		require.Equal(t, keysOf(alarm), s.order)
 		r.waitAll(t)
 		s.checkStored(t, r)
