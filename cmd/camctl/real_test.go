@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"net"
 	"os"
@@ -14,6 +15,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"iid2secure.nl/camagent/cloud"
+	"iid2secure.nl/camagent/cloud/api"
 	"iid2secure.nl/camagent/cloud/durable"
 	"iid2secure.nl/camagent/scripts/s3dev"
 	"iid2secure.nl/camagent/scripts/stack"
@@ -142,6 +145,9 @@ func TestM10_P10_ClipsComeBackFromWhereverTheyAre(t *testing.T) {
 	r.ok(nil, append([]string{"get", "--join", "-o", film}, names...)...)
 	r.film(film, frames)
 
+	r.listedByTime(since)
+	r.killed(names, frames)
+
 	address, keys := r.bucket()
 	require.NotEmpty(t, r.list(keys, "--bucket", address, "--from", since))
 	r.ok(keys, append([]string{"get", "--bucket", address, "--join", "-o", r.Path("bucket.mp4")}, names...)...)
@@ -174,4 +180,64 @@ func TestM10_P10_ClipsComeBackFromWhereverTheyAre(t *testing.T) {
 	r.film(r.Path("local.mp4"), frames)
 	last := waits[len(waits)-1]
 	require.Contains(t, r.ok(nil, "upload", last, onCard[1]), last+"  goes before the others now")
+}
+
+// listedByTime: the cloud itself leaves out what was not asked for.
+func (r *real) listedByTime(since string) {
+	r.t.Helper()
+	var info struct{ API, Token, CA string }
+	_, err := durable.ReadJSON(r.Path("cloud", "info.json"), &info)
+	require.NoError(r.t, err)
+	pem, err := os.ReadFile(info.CA)
+	require.NoError(r.t, err)
+	roots := x509.NewCertPool()
+	require.True(r.t, roots.AppendCertsFromPEM(pem))
+	client := api.New(info.API, roots, cloud.NewSecret(info.Token))
+	defer client.Close()
+	cameras, err := client.Cameras(r.t.Context())
+	require.NoError(r.t, err)
+	from, err := time.Parse(time.RFC3339, since)
+	require.NoError(r.t, err)
+	count := map[bool]int{} // by whether it is from before
+	for _, limit := range []int{1, 500} {
+		for before, q := range map[bool]api.ObjectQuery{true: {To: from, Limit: limit}, false: {From: from, Limit: limit}} {
+			for {
+				page, err := client.Objects(r.t.Context(), cameras[0].Serial, q)
+				require.NoError(r.t, err)
+				for _, o := range page.Objects {
+					require.Equal(r.t, before, o.Name < cloud.ClipTime(from), o.Name)
+					count[before]++
+				}
+				if q.After = page.Next; q.After == "" {
+					break
+				}
+			}
+		}
+	}
+	require.Positive(r.t, count[true])
+	require.Positive(r.t, count[false])
+}
+
+// killed: whenever camctl is killed, a film under its name is whole, and the next
+// run brings it.
+func (r *real) killed(names []string, frames int) {
+	r.t.Helper()
+	film := r.Path("killed.mp4")
+	args := append([]string{"get", "--join", "-o", film, "--jobs", "1"}, names...)
+	for ms := 20; ms <= 200; ms += 20 {
+		ctx, cancel := context.WithTimeout(r.t.Context(), time.Duration(ms)*time.Millisecond)
+		c := exec.CommandContext(ctx, filepath.Join(r.bin, "camctl"), args...) // SIGKILL when ctx ends
+		c.Env = []string{"CAMCTL_CONFIG=" + r.Path("owner")}
+		err := c.Run()
+		cancel()
+		if _, missing := os.Stat(film); missing == nil {
+			r.film(film, frames)
+			require.NoError(r.t, os.Remove(film))
+		} else {
+			require.Error(r.t, err)
+		}
+	}
+	r.ok(nil, args...)
+	r.film(film, frames)
+	require.Empty(r.t, glob(r.t, r.Path("*.age.part")))
 }

@@ -31,10 +31,13 @@ type Card struct {
 // New reads through a session, which stays its caller's.
 func New(c command.Caller) *Card { return &Card{caller: c, piece: pace{size: firstPiece}} }
 
+// pageSize clips are no more than one message carries.
+const pageSize = 250
+
 // Clips lists the clips that begin in [from, to), oldest first; zero: no bound.
 func (c *Card) Clips(ctx context.Context, from, to time.Time) ([]command.CardClip, error) {
 	list := []command.CardClip{}
-	q := command.ClipsQuery{From: timeText(from), To: timeText(to)}
+	q := command.ClipsQuery{From: timeText(from), To: timeText(to), Limit: pageSize}
 	for {
 		page, err := command.ClipsList.Call(ctx, c.caller, q)
 		if err != nil {
