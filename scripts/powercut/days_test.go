@@ -1,4 +1,6 @@
-package e2e
+//go:build powercut
+
+package main
 
 import (
 	"bytes"
@@ -34,7 +36,15 @@ const (
 // without a cloud, in simulated time; the card gives up what it may, and says so.
 func TestR2_R7_R8_ThreeDaysOfBacklogOnACardTooSmall(t *testing.T) {
 	t.Parallel()
-	s := newStack(t, stack.Options{})
+	s, err := stack.New(t.Context(), stack.Options{Bin: *bin, Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 	if err := s.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +89,7 @@ func TestR2_R7_R8_ThreeDaysOfBacklogOnACardTooSmall(t *testing.T) {
 // card in memory: days of it are synced to it.
 func offline(t *testing.T, s *stack.Stack) config.Config {
 	t.Helper()
-	card, err := os.MkdirTemp("/dev/shm", "camagent-e2e-")
+	card, err := os.MkdirTemp("/dev/shm", "camagent-days-")
 	if err != nil {
 		t.Fatal(err)
 	}
