@@ -345,3 +345,35 @@ func TestUnreadableFileStepsAside(t *testing.T) {
 	require.ErrorIs(t, err, ErrGone)
 	require.Equal(t, nameAt(1), next(t, s).Name)
 }
+
+// Names take room, too: a card without a byte left makes room for them.
+func TestR7_FullCardTakesNames(t *testing.T) {
+	t.Parallel()
+	m := newMemFS()
+	s, err := Open("/mnt/card", Config{FS: m})
+	require.NoError(t, err)
+	putClip(t, s, nameAt(0), Routine, 10)
+	putClip(t, s, nameAt(1), Routine, 10)
+	full := true
+	m.fail = func(op, path string) error {
+		switch op {
+		case "remove":
+			full = false
+		case "create", "mkdir":
+			if full && !strings.Contains(path, dirDropped) {
+				return &fs.PathError{Op: op, Path: path, Err: syscall.ENOSPC}
+			}
+		}
+		return nil
+	}
+	putClip(t, s, nameAt(5), Routine, 10)
+	require.Equal(t, []string{nameAt(0)}, dropped(t, s), "no more than was needed")
+	m.fail = func(op, path string) error {
+		if op == "create" && strings.Contains(path, dirOpen) {
+			return &fs.PathError{Op: op, Path: path, Err: syscall.ENOSPC}
+		}
+		return nil
+	}
+	_, err = s.Create(nameAt(6))
+	require.ErrorIs(t, err, ErrFull)
+}

@@ -28,13 +28,13 @@ func (s *Spool) drop(t int, it *item) error {
 	}
 	dir := s.hourPath(treeDropped, it.name)
 	to := filepath.Join(dir, it.name+extManifest)
-	if err := errors.Join(s.makeDir(dir), s.removeAll(to)); err != nil {
+	if err := errors.Join(s.fs.Mkdir(dir), s.removeAll(to)); err != nil {
 		return err
 	}
-	if err := s.writeNew(to, manifest); err != nil {
+	if err := s.writeCopy(to, manifest); err != nil {
 		return err
 	}
-	if err := s.fs.SyncDir(dir); err != nil {
+	if err := errors.Join(s.fs.SyncDir(dir), s.fs.SyncDir(filepath.Dir(dir))); err != nil {
 		return err
 	}
 	err = s.removeAll(from + extManifest)
@@ -48,6 +48,20 @@ func (s *Spool) drop(t int, it *item) error {
 	defer s.mu.Unlock()
 	s.count(treeDropped, 1, it.name, []string{it.name + extManifest}, int64(len(manifest)))
 	return nil
+}
+
+// writeCopy writes a new file and syncs it. It gives nothing up: that is what it
+// is for.
+func (s *Spool) writeCopy(path string, data []byte) error {
+	w, err := s.fs.Create(path)
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(data)
+	if err == nil {
+		err = w.Sync()
+	}
+	return errors.Join(err, w.Close())
 }
 
 func (s *Spool) readAll(path string, limit int64) ([]byte, error) {

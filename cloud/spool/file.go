@@ -171,7 +171,7 @@ func (f *File) commit(manifest []byte) (Object, error) {
 // moveIn does steps 3 and 4 of a commit.
 func (s *Spool) moveIn(name, dir string) error {
 	from := s.openPath(name)
-	err := s.rename(from+extClip+extPart, filepath.Join(dir, name+extClip))
+	err := s.withRoom(func() error { return s.rename(from+extClip+extPart, filepath.Join(dir, name+extClip)) })
 	if err == nil {
 		err = errors.Join(s.fs.SyncDir(dir), s.fs.SyncDir(filepath.Dir(from)))
 	}
@@ -224,14 +224,17 @@ func (f *File) discard() error {
 // writeAll writes p; if the card says that it is full although our own count
 // says otherwise, older objects make room.
 func writeAll(w WFile, p []byte, room func() error) (n int, err error) {
-	for n < len(p) {
+	for spared := 0; n < len(p); spared++ {
 		var k int
 		k, err = w.Write(p[n:])
 		n += k
 		if err == nil {
 			continue
 		}
-		if !errors.Is(err, syscall.ENOSPC) {
+		if k > 0 {
+			spared = 0
+		}
+		if !errors.Is(err, syscall.ENOSPC) || spared > maxSpared {
 			return n, err
 		}
 		if err = room(); err != nil {

@@ -155,7 +155,7 @@ func (s *Spool) makeDir(dir string) error {
 	if known {
 		return nil
 	}
-	err := s.fs.Mkdir(dir)
+	err := s.withRoom(func() error { return s.fs.Mkdir(dir) })
 	if err == nil {
 		err = s.fs.SyncDir(filepath.Dir(dir))
 	}
@@ -220,7 +220,7 @@ func (s *Spool) writeFile(path, ext string, data []byte) error {
 
 // writeNew writes a new file and syncs it, but not its name. The caller holds card.
 func (s *Spool) writeNew(path string, data []byte) error {
-	w, err := s.fs.Create(path)
+	w, err := s.create(path)
 	if err != nil {
 		return err
 	}
@@ -229,6 +229,12 @@ func (s *Spool) writeNew(path string, data []byte) error {
 		err = w.Sync()
 	}
 	return errors.Join(err, w.Close())
+}
+
+// create makes a new file. The caller holds card.
+func (s *Spool) create(path string) (w WFile, err error) {
+	err = s.withRoom(func() (err error) { w, err = s.fs.Create(path); return err })
+	return w, err
 }
 
 // rename never takes another file's name: rename(2) would remove that file.

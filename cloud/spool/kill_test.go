@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"math/rand/v2"
 	"path/filepath"
@@ -27,7 +28,12 @@ type history struct {
 	told     map[string]bool   // a gap record on the card tells of them
 	open     map[string]*filming
 	limited  bool // objects may be given up
+	fat      bool
 }
+
+// mayLack: a FAT may lose the manifest's name while a clip moves that the store
+// has; what is left of it waits once more.
+func (h *history) mayLack(name string) bool { return h.fat && h.released[name] }
 
 // filming is a clip that is being written.
 type filming struct {
@@ -191,7 +197,7 @@ func (c *camera) tellGaps(second int) error {
 func play(t *testing.T, m *memFS, cfg Config, cut int) *history {
 	t.Helper()
 	h := newHistory()
-	h.limited = cfg.MaxBytes > 0
+	h.limited, h.fat = cfg.MaxBytes > 0, m.fat
 	m.cutAt, cfg.FS = cut, m
 	s, err := Open("/mnt/card", cfg)
 	if err != nil {
@@ -231,7 +237,7 @@ func check(t *testing.T, m *memFS, h *history, sum *tally, what string) {
 		}
 		require.True(t, h.limited && (gone[name] || h.told[name]) || h.released[name], "%s: %s is lost", what, name)
 	}
-	checkOrder(t, s, what)
+	checkOrder(t, s, h, what)
 	checkClean(t, m, s, what)
 	left := map[string]Unfinished{}
 	for _, u := range s.Unfinished() {
@@ -265,6 +271,9 @@ func checkPresent(t *testing.T, s *Spool, h *history, what string) map[string]bo
 		require.True(t, !e.Uploaded || h.released[e.Name], "%s: %s was never released", what, e.Name)
 		for _, n := range (&item{name: e.Name}).files() {
 			r, err := s.Open(n)
+			if errors.Is(err, fs.ErrNotExist) && n != e.Name+extClip && h.mayLack(e.Name) {
+				continue
+			}
 			require.NoError(t, err, "%s: %s", what, n)
 			got, _ := io.ReadAll(r)
 			require.Equal(t, string(h.content[n]), string(got), "%s: content of %s", what, n)
@@ -314,7 +323,7 @@ func checkUnfinished(t *testing.T, s *Spool, u Unfinished, f *filming, sum *tall
 }
 
 // checkOrder drains the spool: urgent ones first, in the order of time, hashes right.
-func checkOrder(t *testing.T, s *Spool, what string) {
+func checkOrder(t *testing.T, s *Spool, h *history, what string) {
 	t.Helper()
 	last := Object{}
 	for range s.Stats().Pending {
@@ -324,7 +333,7 @@ func checkOrder(t *testing.T, s *Spool, what string) {
 		require.NoError(t, err, what)
 		require.True(t, last.Name == "" || o.Lane > last.Lane || o.Lane == last.Lane && o.Name > last.Name, "%s: %s after %s", what, o.Name, last.Name)
 		last = o
-		require.True(t, !isClip(o.Name) || len(o.Parts) == 2, "%s: %s has no manifest", what, o.Name)
+		require.True(t, !isClip(o.Name) || len(o.Parts) == 2 || h.mayLack(o.Name), "%s: %s has no manifest", what, o.Name)
 		for _, p := range o.Parts {
 			r, err := s.Open(p.Name)
 			require.NoError(t, err, what)
@@ -347,7 +356,7 @@ func checkClean(t *testing.T, m *memFS, s *Spool, what string) {
 }
 
 // chances with which what was not synced survives.
-var chances = []float64{0, 1, 0.5, 0.5, 0.8}
+var chances = []float64{0, 1, 0.5, 0.7}
 
 func TestR2_R3_KillAtEveryOperation(t *testing.T) {
 	t.Parallel()
@@ -362,7 +371,7 @@ func TestR2_R3_KillAtEveryOperation(t *testing.T) {
 				var sum tally
 				step := 1
 				if limit == 0 { // a part of what happens with a limit
-					step = 3
+					step = 5
 				}
 				for cut := 1; cut <= whole.ops+1; cut += step {
 					m := newMemFS()

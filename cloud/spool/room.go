@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"syscall"
 )
 
 // reserve counts n bytes as used, giving up objects until they fit, or says why
@@ -98,6 +99,25 @@ func (s *Spool) makeRoom() error {
 	s.card.Lock()
 	defer s.card.Unlock()
 	return s.giveUp()
+}
+
+// maxSpared is how many objects are given up for one write or name that does not
+// fit: if that has not helped, it is not room that the card lacks.
+const maxSpared = 64
+
+// withRoom repeats what fails because the card is full, although by our count it
+// is not: names take room, too. The caller holds card.
+func (s *Spool) withRoom(do func() error) error {
+	for range maxSpared {
+		err := do()
+		if !errors.Is(err, syscall.ENOSPC) {
+			return err
+		}
+		if err := s.giveUp(); err != nil {
+			return err
+		}
+	}
+	return do()
 }
 
 // choice is one step of the order in which objects are given up.

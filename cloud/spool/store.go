@@ -70,8 +70,8 @@ func (s *Spool) Create(name string) (*File, error) {
 	defer s.card.Unlock()
 	path := s.openPath(name)
 	var err error
-	if f.f, err = s.fs.Create(path + extClip + extPart); err == nil {
-		f.notes, err = s.fs.Create(path + extNotes)
+	if f.f, err = s.create(path + extClip + extPart); err == nil {
+		f.notes, err = s.create(path + extNotes)
 	}
 	if err != nil {
 		f.closeFiles()
