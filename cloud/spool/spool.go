@@ -5,38 +5,49 @@
 // nothing readable can reach the card through it, temporary files included (P5).
 // It must not talk to the network, and nobody else may write below its folder.
 //
+// docs/card.md tells what lies where, and why the order of each step is as it is.
+// Retention is in room.go and dropped.go, recovery in recover.go.
+//
 // # Layout
 //
+//	open/<name>.mp4.age.part              a clip that is being written
+//	open/<name>.notes                     its journal
 //	pending/<lane>/<hour>/<name>.mp4.age  a closed clip, not yet confirmed
 //	pending/<lane>/<hour>/<name>.jws      its manifest
-//	pending/<lane>/<hour>/<name>.jpg.age  a single sealed object
-//	…/<file>.part, …/<name>.jws.tmp       being written
-//	uploaded/<hour>/…                     the same, confirmed in the store; evicted first, oldest first
+//	pending/<lane>/<hour>/<name>.jpg.age  a single sealed object, or a gap record (.gap.jws)
+//	uploaded/<hour>/…                     the same, confirmed in the store
+//	dropped/<hour>/<name>.jws             the manifest of a clip that was given up before
+//	index/hours                           counts of each hour folder, for a fast start
 //
 // Lane is snapshot, alarm or routine; hour is the UTC hour in the name (2006010215).
 //
 // # Commit
 //
-//  1. fsync <name>.mp4.age.part
-//  2. write <name>.jws.tmp, fsync, rename to <name>.jws, fsync the folder
-//  3. rename the .part to <name>.mp4.age, fsync the folder
+//  1. fsync the .part, the journal, and open/
+//  2. write <name>.jws.tmp, fsync, rename to <name>.jws, fsync the hour folder
+//  3. rename the .part to <name>.mp4.age, fsync both folders
+//  4. remove the journal
 //
 // The manifest is on the card only if the whole clip is: step 2 decides.
 //
-// # Recovery, at every Attach that takes hold of a card
+// # Recovery, at every Attach that takes hold of a card, hour by hour
 //
-//  1. .tmp files, and .part files without a manifest, are removed: nobody was told that they exist.
-//  2. A .part with its manifest is a commit cut after step 2: it is renamed (step 3).
+//  1. Temporary files (.jws.tmp, .jpg.age.part) are removed: nobody was told that they exist.
+//  2. A .part with its manifest is a commit cut after step 2: steps 3 and 4 follow.
 //  3. If one of a pair lies under uploaded/ and the other under pending/, a
 //     release was cut: the other one follows.
-//  4. A manifest without clip, or a clip under uploaded/ without manifest, is an
-//     eviction that was cut: removed. A clip under pending/ without manifest
-//     cannot come from a cut (the card lost the file): it is kept and uploaded alone.
-//  5. Empty hour folders are removed; files with foreign names are left alone.
+//  4. One of a pair alone under uploaded/ is the rest of an eviction: removed.
+//  5. A manifest alone under pending/ is a clip that was given up: it goes to
+//     dropped/. A clip beside a manifest in dropped/ follows it: removed.
+//  6. A clip alone under pending/ cannot come from a cut (the card lost the file):
+//     it is kept and uploaded alone.
+//  7. A .part without manifest is a clip that was open: it stays for Finish or Discard.
+//  8. Journals without a .part and empty hour folders are removed; files with
+//     foreign names are left alone.
 //
 // What recovery did is counted in Stats. After a cut, every clip whose Commit
-// returned nil is there with its manifest (R2); what was being
-// written is gone, which is at most the open clip of each stream.
+// returned nil is there with its manifest (R2), and of each open clip all that a
+// Sync had made durable (R3).
 package spool
 
 import (
@@ -64,7 +75,7 @@ func (l Lane) String() string { return [...]string{"snapshot", "alarm", "routine
 
 // The kinds of failure of a card; test with errors.Is.
 var (
-	// ErrFull: no space, and nothing that is already in the store to evict.
+	// ErrFull: no space, and nothing that may be given up.
 	ErrFull = errors.New("card full")
 	// ErrReadOnly: the card can only be read.
 	ErrReadOnly = errors.New("card is read-only")
@@ -79,7 +90,7 @@ var (
 // Config of a Spool.
 type Config struct {
 	MaxBytes int64 // limit for all objects together; 0: as much as the card holds
-	MinFree  int64 // bytes that stay free on the card
+	MinFree  int64 // bytes that stay free on the card; objects are given up for them
 	// MaxAge is how long objects are kept, uploaded or not; 0: no limit.
 	MaxAge time.Duration
 	// Now is the wall-clock for MaxAge; its zero time says that it cannot be
@@ -142,7 +153,7 @@ type Stats struct {
 	Oldest       time.Time // start of the oldest pending object; zero if none
 	Uploaded     int       // objects kept although the store has them
 	UsedBytes    int64     // of all files, open ones included
-	Removed      int       // files that recovery removed at start
+	Removed      int       // files that recovery removed
 	Finished     int       // half-done commits and releases that recovery finished
 	Evicted      uint64    // uploaded objects removed to make room, or for their age
 	Dropped      uint64    // objects removed that the store did not have
