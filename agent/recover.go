@@ -46,7 +46,9 @@ func (s *clipStore) recover(fresh bool) error {
 	var errs error
 	for _, u := range s.card.Unfinished() {
 		frames, err := s.finish(u, bindID)
-		s.log().Info("a clip that was cut", zap.String("clip", u.Name), zap.Int("frames_kept", frames), zap.Error(err))
+		if err == nil {
+			s.log().Info("a clip that was cut", zap.String("clip", u.Name), zap.Int("frames_kept", frames))
+		}
 		errs = errors.Join(errs, err)
 	}
 	return errs
