@@ -481,3 +481,66 @@ func TestWaitReturnsForWhatIsThereAndForTheEnd(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A recorder's reader begins with what it has not read, and goes back to it.
+func TestM3_ReaderSinceAndRewind(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	r := NewRing(1 << 20)
+	for i := range uint64(50) {
+		r.Push(Sample{Key: i%10 == 0, Seq: 100 + i, Time: now.Add(time.Duration(i) * time.Second), Data: []byte{1}})
+	}
+	for _, c := range []struct {
+		since int
+		least uint64
+		want  uint64
+	}{
+		{25, 0, 120}, {20, 0, 120}, {-5, 0, 100}, {99, 0, 140}, // the key frame before
+		{25, 120, 120}, {25, 121, 130}, {0, 131, 140}, // not what was read
+	} {
+		rd := r.NewReaderSince(now.Add(time.Duration(c.since)*time.Second), c.least)
+		if s, ok, err := rd.TryNext(); !ok || err != nil || s.Seq != c.want {
+			t.Errorf("since %d s, from %d: picture %d, %v, %v, want %d", c.since, c.least, s.Seq, ok, err, c.want)
+		}
+		rd.Close()
+	}
+	rd := r.NewReaderSince(now, 141)
+	defer rd.Close()
+	if _, ok, err := rd.TryNext(); ok || err != nil {
+		t.Error("there is a picture beyond the newest key frame", ok, err)
+	}
+	r.Push(Sample{Seq: 150, Data: []byte{1}})
+	r.Push(Sample{Key: true, Seq: 160, Data: []byte{1}})
+	if s, ok, err := rd.TryNext(); !ok || err != nil || s.Seq != 160 {
+		t.Errorf("picture %d, %v, %v, want the next key frame", s.Seq, ok, err)
+	}
+	if rd.Rewind(161) || !rd.Rewind(125) {
+		t.Error("Rewind tells wrong")
+	}
+	if s, _, _ := rd.TryNext(); s.Seq != 130 {
+		t.Errorf("rewound to %d, want 130", s.Seq)
+	}
+	if rd.Rewind(141) {
+		t.Error("rewound forward")
+	}
+}
+
+func TestR6_SpanTellsWhatTheRingHolds(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	r := NewRing(10 * (100 + sampleOverhead))
+	for i := range 10 {
+		r.Push(Sample{Key: i%5 == 0, Seq: uint64(i), Time: now.Add(time.Duration(i) * time.Second), Data: make([]byte, 100)})
+	}
+	if held, full := r.Span(now.Add(9 * time.Second)); held != 9*time.Second || full {
+		t.Errorf("holds %v, full %v", held, full)
+	}
+	r.Push(Sample{Seq: 10, Time: now.Add(10 * time.Second), Data: make([]byte, 100)})
+	if held, full := r.Span(now.Add(10 * time.Second)); held != 5*time.Second || !full {
+		t.Errorf("holds %v, full %v", held, full)
+	}
+	r.Clear()
+	if held, full := r.Span(now); held != 0 || full {
+		t.Errorf("holds %v, full %v after it was cleared", held, full)
+	}
+}
