@@ -13,8 +13,11 @@ import (
 
 // openClock is the device's one clock; its last known time is in the state folder.
 func (a *Agent) openClock() (err error) {
-	a.clock, err = clock.Open(a.cfg.StateDir, BuildTime())
-	return err
+	if a.clock, err = clock.Open(a.cfg.StateDir, BuildTime()); err != nil {
+		return err
+	}
+	a.health.now = a.clock.Now
+	return nil
 }
 
 // expiryClock is the time by which memberships end. While it is known to be wrong,

@@ -34,6 +34,7 @@ func TestS9_WrongClockIsToldAndItsTimeIsKeptSeldom(t *testing.T) {
 		require.Len(t, list, 1)
 		require.Equal(t, "clock", list[0].Code)
 		require.Contains(t, list[0].Message, "the clock says 2000-01-01")
+		require.Equal(t, "2026-01-01T00:00:00Z", list[0].Since)
 		_, right := a.expiryClock()
 		require.False(t, right, "whose membership ends is not let in")
 

@@ -17,11 +17,12 @@ import (
 type health struct {
 	mu   sync.Mutex
 	log  *zap.Logger
+	now  func() time.Time
 	list map[string]command.Condition
 }
 
 func newHealth(log *zap.Logger) *health {
-	return &health{log: log, list: map[string]command.Condition{}}
+	return &health{log: log, now: time.Now, list: map[string]command.Condition{}}
 }
 
 // set raises the condition code, or changes its message; it is logged when it
@@ -31,7 +32,7 @@ func (h *health) set(code, message string) {
 	defer h.mu.Unlock()
 	c, was := h.list[code]
 	if !was {
-		c = command.Condition{Code: code, Since: time.Now().UTC().Format(time.RFC3339)}
+		c = command.Condition{Code: code, Since: h.now().UTC().Format(time.RFC3339)}
 		h.log.Warn("condition begins", zap.String("code", code), zap.String("message", message))
 	}
 	c.Message = cloud.OneLine(message)

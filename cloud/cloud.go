@@ -2,8 +2,9 @@
 // names, topics, message types, permissions, and the types of what must not be
 // shown. It holds no logic but parsing and printing, and imports nothing of the
 // project. Its sub-packages do the work: identity (who a device is), bind
-// (pairing, roster), channel (end-to-end sessions), link (MQTT), seal (age,
-// JWS), spool (the card), upload, api (the apps' HTTPS), durable and retry.
+// (pairing, roster), channel (end-to-end sessions), link (MQTT), site (which of
+// several brokers), clock (what time it is), seal (age, JWS), spool (the card),
+// upload, api (the apps' HTTPS), durable and retry.
 package cloud
 
 import (
