@@ -66,7 +66,8 @@ type Ring struct {
 	head, tail uint64   // samples tail..head-1 are held
 	keys       []uint64 // positions of key frames held, rising
 	readers    []*Reader
-	full       bool // something had to go for lack of room
+	full       bool   // something had to go for lack of room
+	gone       uint64 // number after the last picture that had to
 	closed     bool
 }
 
@@ -123,6 +124,9 @@ func (r *Ring) evict() {
 	for ; r.tail < to; r.tail++ {
 		s := &r.buf[r.tail&uint64(len(r.buf)-1)]
 		r.bytes -= len(s.Data) + sampleOverhead
+		if s.Kind == Video {
+			r.gone = s.Seq + 1
+		}
 		*s = Sample{}
 	}
 	for len(r.keys) > 0 && r.keys[0] < r.tail {
@@ -138,7 +142,7 @@ func (r *Ring) Clear() {
 	for r.tail < r.head {
 		r.evict()
 	}
-	r.full = false
+	r.full, r.gone = false, 0
 	for _, rd := range r.readers {
 		rd.needKey = true
 	}
@@ -238,6 +242,22 @@ func (r *Ring) NewReaderSince(since time.Time, least uint64) *Reader {
 		rd.next, rd.needKey = k, false
 	}
 	return rd
+}
+
+// KeySince is the picture with which NewReaderSince would begin now.
+func (r *Ring) KeySince(since time.Time, least uint64) (s Sample, ok bool) {
+	rd := r.NewReaderSince(since, least)
+	defer rd.Close()
+	s, ok, _ = rd.TryNext()
+	return s, ok
+}
+
+// Gone is the number after the last picture that had to go for lack of room; 0:
+// none had to since the ring was made or cleared.
+func (r *Ring) Gone() uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.gone
 }
 
 // Span tells how long ago the oldest key frame held was captured, and whether

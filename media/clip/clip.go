@@ -139,7 +139,7 @@ type Recorder struct {
 	over    bool           // nothing is wanted of the newest picture
 	next    uint64         // pictures before this number are in clips, or beyond reach
 	seen    picture        // the newest one read
-	fresh   bool           // nothing was read yet since something is wanted
+	fresh   *mark          // what is wanted, while nothing of it was read yet
 	lagged  bool           // those between it and the next were lost to the ring
 	retry   bool           // the store failed: what the ring still holds from next on is to be tried again
 	buf     buffers

@@ -27,6 +27,7 @@ func (o Order) stronger(other Order) Order {
 type mark struct {
 	from time.Time
 	Order
+	first *picture // the key frame that it begins with, if there was one when it was given
 }
 
 // orders is what is wanted when: each mark holds up to the next. The recorder
@@ -42,21 +43,27 @@ type orders struct {
 // What was said of later times is void. Pictures that are in a clip already are
 // not recorded again. It may be called from any goroutine, before, while and
 // between two calls of Run.
-func (r *Recorder) Follow(o Order, since time.Time) { r.orders.follow(o, since) }
-
-func (o *orders) follow(want Order, since time.Time) {
+func (r *Recorder) Follow(o Order, since time.Time) {
 	if now := time.Now(); since.IsZero() || since.After(now) {
 		since = now
 	}
+	m := mark{from: since, Order: o}
+	if s, ok := r.stream.Ring.KeySince(since, 0); ok && o.Trigger != "" {
+		m.first = &picture{seq: s.Seq, time: s.Time}
+	}
+	r.orders.follow(m)
+}
+
+func (o *orders) follow(m mark) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	i := len(o.list)
-	for i > 0 && !o.list[i-1].from.Before(since) {
+	for i > 0 && !o.list[i-1].from.Before(m.from) {
 		i--
 	}
 	o.list = o.list[:i]
-	if i == 0 || o.list[i-1].Order != want {
-		o.list = append(o.list, mark{since, want})
+	if i == 0 || o.list[i-1].Order != m.Order {
+		o.list = append(o.list, m)
 	}
 	select {
 	case o.wake <- struct{}{}:
@@ -99,27 +106,27 @@ func (o *orders) forget(t time.Time) {
 	o.list = slices.Delete(o.list, 0, n)
 }
 
-// wait blocks until something is wanted, and tells from when.
-func (o *orders) wait(ctx context.Context) (time.Time, error) {
+// wait blocks until something is wanted.
+func (o *orders) wait(ctx context.Context) (mark, error) {
 	for {
-		if from, ok := o.first(); ok {
-			return from, nil
+		if m, ok := o.first(); ok {
+			return m, nil
 		}
 		select {
 		case <-o.wake:
 		case <-ctx.Done():
-			return time.Time{}, ctx.Err()
+			return mark{}, ctx.Err()
 		}
 	}
 }
 
-func (o *orders) first() (time.Time, bool) {
+func (o *orders) first() (mark, bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for _, m := range o.list {
 		if m.Trigger != "" {
-			return m.from, true
+			return m, true
 		}
 	}
-	return time.Time{}, false
+	return mark{}, false
 }

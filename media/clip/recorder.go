@@ -36,12 +36,12 @@ const (
 func (r *Recorder) Run(ctx context.Context) error {
 	defer r.abandon()
 	for {
-		from, err := r.orders.wait(ctx)
+		m, err := r.orders.wait(ctx)
 		if err == nil {
-			err = r.record(ctx, from)
+			err = r.record(ctx, m)
 		}
 		if err != nil {
-			r.missed.end()
+			r.giveUp()
 			r.missed.tell(r.store)
 			return err
 		}
@@ -58,13 +58,13 @@ func (r *Recorder) abandon() {
 	r.open, r.closing, r.held, r.rd = nil, false, nil, nil
 }
 
-// record records from the capture time from until nothing is wanted any more.
-func (r *Recorder) record(ctx context.Context, from time.Time) error {
-	r.rd = r.stream.Ring.NewReaderSince(from, r.next)
+// record records from m on until nothing is wanted any more.
+func (r *Recorder) record(ctx context.Context, m mark) error {
+	r.rd = r.stream.Ring.NewReaderSince(m.from, r.next)
 	defer r.rd.Close()
 	quiet := newSilence(ctx)
 	defer quiet.stop()
-	r.over, r.lagged, r.fresh = false, false, true
+	r.over, r.lagged, r.fresh = false, false, &m
 	ending, end := false, uint64(0) // the position at which to end, once ctx has ended
 	for !ending || r.rd.Position() < end {
 		if !ending && ctx.Err() != nil {
@@ -85,7 +85,6 @@ func (r *Recorder) record(ctx context.Context, from time.Time) error {
 			return err
 		}
 		if r.over && r.open == nil {
-			r.missed.end()
 			r.orders.forget(r.seen.time)
 			return nil
 		}
@@ -133,15 +132,42 @@ func (r *Recorder) see(s *media.Sample) {
 	if r.lagged && r.orders.at(r.seen.time).Trigger != "" {
 		r.missed.add(r.seen.seq+1, s.Seq-1, r.seen.time.Add(r.seen.long), s.Time, errLag)
 	}
-	if r.fresh {
+	if r.fresh != nil {
+		if s.Seq > r.missed.run.LastFrame+1 {
+			r.giveUp()
+		}
+		r.late(r.fresh.first, s)
 		r.orders.reach(s.Time)
 	}
-	r.lagged, r.fresh = false, false
+	r.lagged, r.fresh = false, nil
 	long := s.Time.Sub(r.seen.time)
 	if long <= 0 || long > time.Second {
 		long = defaultFrameTime
 	}
 	r.seen = picture{s.Seq, s.Time, long}
+}
+
+// giveUp: what was missed until now is not tried again.
+func (r *Recorder) giveUp() {
+	if r.missed.open {
+		r.next = max(r.next, r.missed.run.LastFrame+1)
+	}
+	r.missed.end()
+}
+
+// late: the picture s is the first one read since something is wanted. The ring
+// may have lost those from first on, that it held then.
+func (r *Recorder) late(first *picture, s *media.Sample) {
+	if first == nil {
+		return
+	}
+	seq, from := first.seq, first.time
+	if r.next > seq {
+		seq, from = r.next, r.seen.time.Add(r.seen.long)
+	}
+	if gone := min(r.stream.Ring.Gone(), s.Seq); gone > seq {
+		r.missed.add(seq, gone-1, from, s.Time, errLag)
+	}
 }
 
 func (r *Recorder) takeVideo(ctx context.Context, s media.Sample) {
