@@ -3,6 +3,8 @@ package command
 import (
 	"strings"
 	"testing"
+
+	"iid2secure.nl/camagent/cloud"
 )
 
 func TestS4_ArgumentsOfClipsAreChecked(t *testing.T) {
@@ -36,4 +38,25 @@ func TestS4_ArgumentsOfClipsAreChecked(t *testing.T) {
 			t.Errorf("%q is not in: %v", says, err)
 		}
 	}
+}
+
+// S5: whatever a member sends, what is let in keeps its bounds.
+func FuzzClips(f *testing.F) {
+	f.Add([]byte(`{"name":"20260102T030405.000Z-aaaaaaaa","part":"clip","offset":0,"length":65536}`))
+	f.Add([]byte(`{"before":"x","from":"2026-01-02T03:04:05Z","to":"2027-01-02T03:04:05+01:00","limit":1000}`))
+	f.Add([]byte(`{"names":["20260102T030405.000Z-aaaaaaaa"]}`))
+	f.Fuzz(func(t *testing.T, args []byte) {
+		var p ClipsPiece
+		if decode(args, &p) == nil && (p.Offset < 0 || p.Length < 1 || p.Length > MaxClipsPiece || len(p.Name) != cloud.ClipNameLen) {
+			t.Fatalf("%+v", p)
+		}
+		var q ClipsQuery
+		if decode(args, &q) == nil && (q.Limit < 0 || q.Limit > 1000) {
+			t.Fatalf("%+v", q)
+		}
+		var n ClipsNames
+		if decode(args, &n) == nil && (len(n.Names) == 0 || len(n.Names) > MaxClipsNames) {
+			t.Fatalf("%+v", n)
+		}
+	})
 }
