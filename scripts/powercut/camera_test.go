@@ -70,7 +70,7 @@ func newVictim(t *testing.T) *victim {
 	v.card = newDisk(t, filepath.Join(dir, "camera", "card"), 256)
 	var err error
 	v.s, err = stack.New(t.Context(), stack.Options{Bin: *bin, Dir: dir, Camera: map[string]any{
-		"record": map[string]any{"clip_length": "2s"},
+		"record": map[string]any{"clip_length": "3s"},
 		"card":   map[string]any{"dir": v.card.dir, "require_mount": true},
 	}})
 	if err != nil {
@@ -87,7 +87,7 @@ func newVictim(t *testing.T) *victim {
 	if err := v.s.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	for _, setting := range []string{"main.gop=25", "recording=continuous"} {
+	for _, setting := range []string{"main.gop=25", "main.bitrate=4000000", "recording=continuous"} {
 		if _, err := v.s.Ctl(t.Context(), "set", setting); err != nil {
 			t.Fatal(err)
 		}
@@ -104,7 +104,7 @@ func (v *victim) live(rng *rand.Rand) {
 	if err := v.s.StartCamera(); err != nil {
 		v.t.Fatal(err)
 	}
-	moment := time.Duration(300+rng.IntN(3000)) * time.Millisecond
+	moment := time.Duration(300+rng.IntN(4000)) * time.Millisecond
 	since := map[string]time.Time{}
 	for time.Since(l.began) < moment {
 		v.look(since)
@@ -161,17 +161,15 @@ func (v *victim) judge() {
 	if _, err := v.s.WaitLive(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := v.s.Camera.Stop(); err != nil {
-		t.Error(err)
-	}
 	keys, err := audit.ReadKeys(v.s.Path("owner"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := keys.Read(v.card.dir, v.s.Path("cloud"))
-	if err != nil {
-		t.Fatal(err)
+	v.waitForGaps(keys)
+	if err := v.s.Camera.Stop(); err != nil {
+		t.Error(err)
 	}
+	r := v.read(keys)
 	faults := append(r.Faults, r.Chain()...)
 	here := map[string]bool{}
 	for _, c := range r.Clips {
@@ -201,6 +199,26 @@ func (v *victim) judge() {
 	}
 	t.Logf("%d power cuts; %d clips, %d closed before the cut; %d gaps; %d frames lost by the board; footage lost a cut: %s at most, %s on average; %d violations", len(v.lives), len(r.Clips), len(v.closed),
 		len(r.Gaps), missing, most.Round(time.Millisecond), (sum / time.Duration(len(v.lives))).Round(time.Millisecond), len(faults))
+}
+
+// waitForGaps: a camera signs them when it has run for some seconds.
+func (v *victim) waitForGaps(keys audit.Keys) {
+	v.t.Helper()
+	for range 60 {
+		if len(v.read(keys).Chain()) == 0 {
+			return
+		}
+		time.Sleep(500 * time.Millisecond)
+	}
+}
+
+func (v *victim) read(keys audit.Keys) audit.Report {
+	v.t.Helper()
+	r, err := keys.Read(v.card.dir, v.s.Path("cloud"))
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	return r
 }
 
 // lost is what was filmed before the cut and is in no clip.
