@@ -187,6 +187,7 @@ func TestR2_R5_RunAgain(t *testing.T) {
 				ended = append(ended, <-done)
 				store.sync = nil
 				time.Sleep(time.Minute)
+				synctest.Wait()
 			} else {
 				c.play(60)
 				cancel()
@@ -214,6 +215,7 @@ func TestR1_R7_WhatASlowStoreCostsIsTold(t *testing.T) {
 	following(t, c, store, Config{}, func(c *camera, r *Recorder) {
 		r.Follow(continuous, time.Time{})
 		c.play(100)
+		synctest.Wait()
 		store.sync = func() error { time.Sleep(20 * time.Second); store.sync = nil; return nil }
 		c.play(1500)
 	})
@@ -230,6 +232,7 @@ func TestR1_R7_PreRollThatWasLostMeanwhileIsTold(t *testing.T) {
 	following(t, c, store, Config{}, func(c *camera, r *Recorder) {
 		r.Follow(motion("a"), time.Time{})
 		c.play(40)
+		synctest.Wait()
 		store.close = func() error { store.close = nil; time.Sleep(20 * time.Second); return nil }
 		r.Follow(Order{}, time.Time{})
 		c.play(20)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -25,23 +26,34 @@ type pushed struct {
 type world struct {
 	*camera
 	rnd      *rand.Rand
+	luck     *rand.Rand // the store's: of the recorder's goroutine
 	r        *Recorder
 	store    *memStore
 	pictures []pushed
 	must     []mark // what has to be recorded
 	may      []mark // and what may, as nothing else was when it was wanted
 	gop      int
-	sick     float64 // how often a call of the store fails
+	mu       sync.Mutex // of the next two
+	sick     float64    // how often a call of the store fails
 	slow     time.Duration
 	events   int
 }
 
 func (w *world) fail() error {
-	time.Sleep(time.Duration(w.rnd.Int64N(int64(w.slow) + 1)))
-	if w.rnd.Float64() < w.sick {
+	w.mu.Lock()
+	sick, slow := w.sick, w.slow
+	w.mu.Unlock()
+	time.Sleep(time.Duration(w.luck.Int64N(int64(slow) + 1)))
+	if w.luck.Float64() < sick {
 		return errFull
 	}
 	return nil
+}
+
+func (w *world) health(sick float64, slow time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.sick, w.slow = sick, slow
 }
 
 func (w *world) push() {
@@ -109,9 +121,9 @@ func (w *world) act() {
 		}
 		w.follow(motion(fmt.Sprint(w.events)), time.Duration(w.rnd.IntN(back))*time.Millisecond)
 	case 5:
-		w.sick = []float64{0, 0, 0.02, 0.3, 1}[w.rnd.IntN(5)]
+		w.health([]float64{0, 0, 0.02, 0.3, 1}[w.rnd.IntN(5)], w.slow)
 	case 6:
-		w.slow = []time.Duration{0, 0, 50 * time.Millisecond, time.Second}[w.rnd.IntN(4)]
+		w.health(w.sick, []time.Duration{0, 0, 50 * time.Millisecond, time.Second}[w.rnd.IntN(4)])
 	case 7:
 		if w.Audio() == nil {
 			w.SetAudio(pcmu)
@@ -133,7 +145,7 @@ func (w *world) act() {
 func TestM3_R2_R7_EveryPictureOnceOverRandomOrdersAndFailures(t *testing.T) {
 	t.Parallel()
 	list := real(t)
-	runs := 150
+	runs := 100
 	if testing.Short() {
 		runs = 40
 	}
@@ -144,7 +156,7 @@ func TestM3_R2_R7_EveryPictureOnceOverRandomOrdersAndFailures(t *testing.T) {
 			if seed%2 == 1 {
 				c.ring = 200_000 // some 6 s
 			}
-			w := &world{camera: c, rnd: rand.New(rand.NewPCG(uint64(seed), 5)), store: store}
+			w := &world{camera: c, rnd: rand.New(rand.NewPCG(uint64(seed), 5)), luck: rand.New(rand.NewPCG(uint64(seed), 6)), store: store}
 			store.create = func(context.Context) error { return w.fail() }
 			store.write = func(int) error { return w.fail() }
 			store.sync, store.close = w.fail, w.fail
@@ -153,7 +165,7 @@ func TestM3_R2_R7_EveryPictureOnceOverRandomOrdersAndFailures(t *testing.T) {
 				for range 25 {
 					w.act()
 				}
-				w.sick, w.slow = 0, 0
+				w.health(0, 0)
 				w.play(25 * 40)
 			})
 			w.check(t)
