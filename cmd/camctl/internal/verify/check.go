@@ -139,6 +139,7 @@ type checking struct {
 // files are the objects of one name. The same may lie in several places.
 type files struct {
 	manifests, sealed, gaps []Object
+	open                    bool // the clip is being written, or was when the power was cut
 }
 
 // seen is a clip that is genuine.
@@ -156,6 +157,9 @@ type seenGap struct {
 
 // sort puts an object where it belongs; what has no clip's name is none of ours.
 func (r *checking) sort(o Object) {
+	if name, ok := strings.CutSuffix(o.Name, cloud.ExtClip+".part"); ok && Name(name) {
+		r.of(name).open = true
+	}
 	for ext, list := range map[string]func(*files) *[]Object{
 		cloud.ExtGap:      func(f *files) *[]Object { return &f.gaps },
 		cloud.ExtManifest: func(f *files) *[]Object { return &f.manifests },
@@ -165,13 +169,17 @@ func (r *checking) sort(o Object) {
 		if !ok || !Name(name) {
 			continue
 		}
-		if r.files[name] == nil {
-			r.files[name] = &files{}
-		}
-		to := list(r.files[name])
+		to := list(r.of(name))
 		*to = append(*to, o)
 		r.total += o.Size
 	}
+}
+
+func (r *checking) of(name string) *files {
+	if r.files[name] == nil {
+		r.files[name] = &files{}
+	}
+	return r.files[name]
 }
 
 // readAll looks at each name, several at once: hashing is most of the work.
@@ -213,6 +221,10 @@ func (r *checking) readClip(ctx context.Context, name string, f *files) {
 		}
 	}
 	switch {
+	case clip != nil && len(f.sealed) == 0 && f.open:
+		r.mu.Lock()
+		r.note("%s: clip %d, %s, is signed and not in its place yet: the camera does that when it goes on", clip.Stream, clip.Sequence, name)
+		r.mu.Unlock()
 	case clip != nil && len(f.sealed) == 0:
 		r.fault(Fault{Kind: KindMissing, Object: clip.where, Stream: clip.Stream, From: clip.Sequence, To: clip.Sequence,
 			Text: fmt.Sprintf("%s: clip %d is missing: its manifest is here, %s is not", clip.Stream, clip.Sequence, name+cloud.ExtClip)})

@@ -311,6 +311,19 @@ func TestM3_CheckOfTheTail(t *testing.T) {
 	require.Equal(t, []string{"foreign"}, faults(r))
 }
 
+// A commit that was cut between manifest and clip: the camera finishes it.
+func TestR2_CheckOfAClipThatIsNotInItsPlaceYet(t *testing.T) {
+	t.Parallel()
+	s := newShelf(t)
+	k := s.clips(2)[1]
+	require.NoError(t, os.Mkdir(s.path("open"), 0o700))
+	require.NoError(t, os.Rename(s.path(k.Name+cloud.ExtClip), s.path("open/"+k.Name+cloud.ExtClip+".part")))
+	r := s.check(nil)
+	require.Empty(t, r.Faults)
+	require.Equal(t, 1, r.Clips)
+	require.Contains(t, strings.Join(r.Notes, "\n"), "is signed and not in its place yet")
+}
+
 // Frames that a clip should hold and no clip does are told, unless a gap does.
 func TestCheck_FramesBetweenClips(t *testing.T) {
 	t.Parallel()
