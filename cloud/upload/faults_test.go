@@ -344,7 +344,7 @@ func TestR8_P4_NetworkFaultsThenHealth(t *testing.T) {
 // Random faults of cloud, store and process over random objects, then health.
 func TestR2_R8_RandomFaultsThenHealth(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(12) {
+	for seed := range uint64(8) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			bubble(t, func(t *testing.T) { randomFaults(t, rand.New(rand.NewPCG(seed, 5)), seed%2 == 0) })
 		})
