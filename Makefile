@@ -66,12 +66,13 @@ test-vm: tools ## device tests in virtual machines, arm64 and 32-bit ARM, with D
 	CGO_ENABLED=0 $(GO) build -trimpath -o .vm/bin/vm ./scripts/vm
 	@.vm/bin/vm test arm64 armhf
 
-# As root: loop devices and file systems are the kernel's. VMS=yes is virtual machines with a vfat card, instead.
+# As root: loop devices and file systems are the kernel's. In a mount namespace of its own, so that none that others make
+# meanwhile holds them. VMS=yes is virtual machines with a vfat card, instead.
 test-powercut: tools build $(BIN)/versitygw ## power cuts of cameras and cards
 	@sh scripts/vm/kernel.sh arm64
 	@mkdir -p .vm/bin
 	CGO_ENABLED=0 $(GO) build -trimpath -o .vm/bin/vm ./scripts/vm
-	$(GO) test -tags powercut -count=1 -parallel 7 -timeout 15m -v $(if $(VMS),-run,-skip) Machine ./scripts/powercut -bin $(BIN)
+	unshare --mount $(GO) test -tags powercut -count=1 -parallel 7 -timeout 15m -v $(if $(VMS),-run,-skip) Machine ./scripts/powercut -bin $(BIN)
 
 lint:
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "gofmt would change:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
