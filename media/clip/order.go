@@ -83,6 +83,18 @@ func (o *orders) at(t time.Time) mark {
 	return mark{}
 }
 
+// until lists what was wanted up to a time.
+func (o *orders) until(t time.Time) (list []mark) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, m := range o.list {
+		if m.Trigger != "" && !m.from.After(t) {
+			list = append(list, m)
+		}
+	}
+	return list
+}
+
 // reach makes what is wanted first hold from t already, the capture time of the
 // key frame that its first picture needs.
 func (o *orders) reach(t time.Time) {

@@ -85,6 +85,9 @@ func (r *Recorder) record(ctx context.Context, m mark) error {
 			return err
 		}
 		if r.over && r.open == nil {
+			for _, m := range r.orders.until(r.seen.time) {
+				r.passedOver(m)
+			}
 			r.orders.forget(r.seen.time)
 			return nil
 		}
@@ -153,6 +156,18 @@ func (r *Recorder) giveUp() {
 		r.next = max(r.next, r.missed.run.LastFrame+1)
 	}
 	r.missed.end()
+}
+
+// passedOver: what was read when it was not wanted may have been wanted afterwards
+// (pre-roll), and left the ring while the store failed.
+func (r *Recorder) passedOver(m mark) {
+	if m.first == nil || m.first.seq < r.next || r.missed.open && m.first.seq <= r.missed.run.LastFrame {
+		return
+	}
+	if m.first.seq < min(r.stream.Ring.Gone(), r.seen.seq) {
+		r.giveUp()
+		r.late(m.first, &media.Sample{Seq: r.seen.seq, Time: r.seen.time})
+	}
 }
 
 // late: the picture s is the first one read since something is wanted. The ring
