@@ -173,7 +173,7 @@ func (r *recorded) Read(b []byte) (int, error) {
 
 // The certificate may change while the server runs, and there may be no plain
 // address at all.
-func TestM2_TLSAlone(t *testing.T) {
+func TestM2_TLSAloneServesUDPToo(t *testing.T) {
 	t.Parallel()
 	var shown atomic.Int32
 	r := newRig(t, func(c *Config) {
