@@ -73,11 +73,8 @@ func (a *Agent) clipsRead(ctx context.Context, _ string, p command.ClipsPiece) (
 		return command.ClipsData{}, err
 	}
 	defer a.reads.leave()
-	name := p.Name + cloud.ExtClip
-	if p.Part == command.PartManifest {
-		name = p.Name + cloud.ExtManifest
-	}
-	f, err := a.card.Open(name)
+	ext := map[string]string{command.PartClip: cloud.ExtClip, command.PartManifest: cloud.ExtManifest, command.PartGap: cloud.ExtGap}[p.Part]
+	f, err := a.card.Open(p.Name + ext)
 	if errors.Is(err, fs.ErrNotExist) {
 		return command.ClipsData{}, cloud.Refuse(cloud.CodeArgument, "clips.read: %s is not on the card", p.Name)
 	}

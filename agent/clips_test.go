@@ -73,6 +73,15 @@ func TestM10_ClipsOnTheCardAreReadInPieces(t *testing.T) {
 	if d := read(command.PartManifest, 9, 2); string(d.Data) != "of" {
 		t.Errorf("%q", d.Data)
 	}
+	// A gap record lies there under its own name alone.
+	gap := cloud.ClipName(time.Date(2026, 1, 2, 3, 9, 0, 0, time.UTC))
+	if _, err := a.card.Add(gap+cloud.ExtGap, spool.Routine, []byte("a gap")); err != nil {
+		t.Fatal(err)
+	}
+	names[1] = gap
+	if d := read(command.PartGap, 2, 9); string(d.Data) != "gap" {
+		t.Errorf("%q", d.Data)
+	}
 	_, err := a.clipsRead(t.Context(), "", command.ClipsPiece{Name: "20260102T030405.000Z-aaaaaaaa", Part: command.PartClip, Length: 1})
 	var refusal *cloud.Refusal
 	if !errors.As(err, &refusal) || refusal.Code != cloud.CodeArgument || !strings.Contains(refusal.Message, "is not on the card") {

@@ -13,7 +13,7 @@ var (
 	ClipsList = Definition[ClipsQuery, ClipsPage]{Entry{
 		"clips.list", cloud.Clips, "", "the clips that lie on the camera's card, newest first"}}
 	ClipsRead = Definition[ClipsPiece, ClipsData]{Entry{
-		"clips.read", cloud.Clips, "", "a piece of a clip on the card, sealed as it lies there, or of its manifest"}}
+		"clips.read", cloud.Clips, "", "a piece of a clip on the card, sealed as it lies there, or of its manifest, or of a gap record"}}
 	ClipsUpload = Definition[ClipsNames, ClipsStates]{Entry{
 		"clips.upload", cloud.Clips, "", "upload clips that still wait on the card before the others"}}
 )
@@ -71,16 +71,17 @@ type CardClip struct {
 // it a reply is no larger than the pieces of three messages.
 const MaxClipsPiece = 64 << 10
 
-// The parts of a clip.
+// The parts of a clip, and what tells of clips that are not there.
 const (
 	PartClip     = "clip"
 	PartManifest = "manifest"
+	PartGap      = "gap"
 )
 
-// ClipsPiece names a piece of one of a clip's two files.
+// ClipsPiece names a piece of one of a clip's two files, or of a gap record.
 type ClipsPiece struct {
-	Name   string `json:"name"`   // of the clip
-	Part   string `json:"part"`   // PartClip or PartManifest
+	Name   string `json:"name"`   // of the clip or gap, without ending
+	Part   string `json:"part"`   // PartClip, PartManifest or PartGap
 	Offset int64  `json:"offset"` // in the file, in bytes
 	Length int    `json:"length"` // 1 to MaxClipsPiece
 }
@@ -91,8 +92,8 @@ func (p *ClipsPiece) Validate() error {
 	switch {
 	case err != nil:
 		return fmt.Errorf("name: %w", err)
-	case p.Part != PartClip && p.Part != PartManifest:
-		return fmt.Errorf("part: is %.20q, want %s or %s", p.Part, PartClip, PartManifest)
+	case p.Part != PartClip && p.Part != PartManifest && p.Part != PartGap:
+		return fmt.Errorf("part: is %.20q, want %s, %s or %s", p.Part, PartClip, PartManifest, PartGap)
 	case p.Offset < 0:
 		return fmt.Errorf("offset: is %d, want 0 or more", p.Offset)
 	case p.Length < 1 || p.Length > MaxClipsPiece:

@@ -13,6 +13,7 @@ func TestS4_ArgumentsOfClipsAreChecked(t *testing.T) {
 	good := []interface{ Validate() error }{
 		&ClipsQuery{}, &ClipsQuery{Limit: 1000, From: "2026-01-02T03:04:05Z", To: "2026-01-02T03:04:05.1Z"},
 		&ClipsPiece{Name: name, Part: PartClip, Length: 1}, &ClipsPiece{Name: name, Part: PartManifest, Offset: 1 << 40, Length: MaxClipsPiece},
+		&ClipsPiece{Name: name, Part: PartGap, Length: 1},
 		&ClipsNames{Names: []string{name}},
 	}
 	for _, a := range good {

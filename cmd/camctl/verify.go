@@ -61,7 +61,7 @@ func (c *ctl) verifyFolder(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	return c.runCheck(ctx, verify.Check{Camera: c.opener(o).Camera, Secret: o.owner.Age, Store: folder})
+	return c.runCheck(ctx, verify.Check{Camera: c.opener(o).Camera, Secret: o.owner.Age, Store: folder, Parts: true})
 }
 
 // verifyStore checks all that is stored. What the camera has not uploaded yet, and
@@ -97,27 +97,30 @@ func (c *ctl) learn(ctx context.Context, o owned, s command.Caller, check *verif
 	return nil
 }
 
-// waiting reads the manifests of the clips that are not uploaded yet, and counts
-// the gaps.
-func (c *ctl) waiting(ctx context.Context, o owned, s command.Caller) (manifests map[string]string, gaps int, err error) {
-	manifests = map[string]string{}
+// waiting reads the manifests of the clips, and the gaps, that are not uploaded yet.
+func (c *ctl) waiting(ctx context.Context, o owned, s command.Caller) (manifests, gaps map[string]string, err error) {
+	manifests, gaps = map[string]string{}, map[string]string{}
 	g := c.reader(o, card.New(s))
 	var q command.ClipsQuery
 	for {
 		page, err := command.ClipsList.Call(ctx, s, q)
 		if err != nil {
-			return nil, 0, err
+			return nil, nil, err
 		}
 		for _, k := range page.Clips {
-			switch {
-			case k.Uploaded:
-			case strings.HasSuffix(k.Name, cloud.ExtGap):
-				gaps++
-			case verify.Name(k.Name):
-				token, err := readToken(ctx, g, k.Name+cloud.ExtManifest)
-				if err == nil { // else it has been given up meanwhile
-					manifests[k.Name] = token
-				}
+			if k.Uploaded {
+				continue
+			}
+			name, isGap := strings.CutSuffix(k.Name, cloud.ExtGap)
+			to, ext := manifests, cloud.ExtManifest
+			if isGap {
+				to, ext = gaps, cloud.ExtGap
+			}
+			if !verify.Name(name) {
+				continue
+			}
+			if token, err := readToken(ctx, g, name+ext); err == nil { // else it has been given up meanwhile
+				to[name] = token
 			}
 		}
 		if !page.More || len(page.Clips) == 0 {
@@ -125,7 +128,7 @@ func (c *ctl) waiting(ctx context.Context, o owned, s command.Caller) (manifests
 		}
 		last := page.Clips[len(page.Clips)-1].Name
 		if q.Before != "" && last >= q.Before {
-			return nil, 0, errors.New("clips: the camera's list repeats itself")
+			return nil, nil, errors.New("clips: the camera's list repeats itself")
 		}
 		q.Before = last
 	}

@@ -115,7 +115,7 @@ func (c *cardCamera) Call(_ context.Context, name string, args, result any) erro
 		answer, c.pages = c.pages[0], c.pages[1:]
 	case command.ClipsRead.Name:
 		p, _ := args.(command.ClipsPiece)
-		text, ok := c.files[p.Name]
+		text, ok := c.files[p.Name+"/"+p.Part]
 		if !ok {
 			return cloud.Refuse(cloud.CodeArgument, "not on the card")
 		}
@@ -135,18 +135,20 @@ func TestM3_VerifyAsksTheCamera(t *testing.T) {
 	o := newOwner(t)
 	clips := o.own(3)
 	c := &ctl{}
+	gap, err := o.cam.Gap(time.Date(2026, 1, 2, 3, 5, 0, 0, time.UTC), "main", cloud.GapOff, nil, nil)
+	require.NoError(t, err)
 	seq, hash := o.cam.Head("main")
 	cam := &cardCamera{status: command.Status{Chains: map[string]command.ChainHead{"main": {Sequence: seq, Hash: hash}}},
-		files: map[string]string{clips[2].Name: clips[2].Token},
+		files: map[string]string{clips[2].Name + "/manifest": clips[2].Token, gap.Name + "/gap": gap.Token},
 		pages: []command.ClipsPage{
 			{More: true, Clips: []command.CardClip{{Name: clips[2].Name}, {Name: clips[1].Name}}},
-			{Clips: []command.CardClip{{Name: clips[0].Name, Uploaded: true}, {Name: cloud.ClipName(time.Now()) + cloud.ExtGap}, {Name: "x.jpg.age"}}},
+			{Clips: []command.CardClip{{Name: clips[0].Name, Uploaded: true}, {Name: gap.Name + cloud.ExtGap}, {Name: "x.jpg.age"}}},
 		}}
 	var check verify.Check
 	require.NoError(t, c.learn(t.Context(), owned{}, cam, &check))
-	require.Equal(t, map[string]verify.Head{"main": {Sequence: 3, Hash: hash}}, check.Heads)
+	require.Equal(t, map[string]verify.Head{"main": {Sequence: 4, Hash: hash}}, check.Heads)
 	require.Equal(t, map[string]string{clips[2].Name: clips[2].Token}, check.Waiting, "one was given up meanwhile")
-	require.Equal(t, 1, check.WaitingGaps)
+	require.Equal(t, map[string]string{gap.Name: gap.Token}, check.WaitingGaps)
 
 	cam.pages = []command.ClipsPage{
 		{More: true, Clips: []command.CardClip{{Name: clips[1].Name, Uploaded: true}}},

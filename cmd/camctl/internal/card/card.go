@@ -94,10 +94,12 @@ func (c *Card) Fetch(ctx context.Context, d api.Download) (io.ReadCloser, error)
 	var ok bool
 	if r.at.Name, ok = strings.CutSuffix(d.URL, cloud.ExtClip); ok {
 		r.at.Part = command.PartClip
+	} else if r.at.Name, ok = strings.CutSuffix(d.URL, cloud.ExtGap); ok { // before the manifest's, with which it ends
+		r.at.Part = command.PartGap
 	} else if r.at.Name, ok = strings.CutSuffix(d.URL, cloud.ExtManifest); ok {
 		r.at.Part = command.PartManifest
 	} else {
-		return nil, &api.Error{Status: http.StatusNotFound, Code: api.CodeNotFound, Message: "no clip, and only clips are read from the card"}
+		return nil, &api.Error{Status: http.StatusNotFound, Code: api.CodeNotFound, Message: "neither clip nor gap, and only those are read from the card"}
 	}
 	return r, r.more() // which tells at once if it is not there
 }

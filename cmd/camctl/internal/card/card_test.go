@@ -102,10 +102,17 @@ func TestM10_ClipsComeFromTheCardInPieces(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, k.Sealed[7:], rest)
 
+	gap, err := cam.Gap(start, "main", cloud.GapOff, nil, nil)
+	require.NoError(t, err)
+	c.files[gap.Name+"/gap"] = []byte(gap.Token)
+	got, _, err := g.Gap(t.Context(), gap.Name)
+	require.NoError(t, err)
+	require.Equal(t, gap.Gap.Sequence, got.Sequence)
+
 	_, err = g.Manifest(t.Context(), "20260102T030405.000Z-zzzzzzzz")
 	require.ErrorContains(t, err, "is not on the card")
 	_, err = source.Fetch(t.Context(), api.Download{URL: "20260102T030405.000Z-zzzzzzzz.jpg.age"})
-	require.ErrorContains(t, err, "only clips")
+	require.ErrorContains(t, err, "only those")
 	c.lie = func(d *command.ClipsData) { d.Data = make([]byte, command.MaxClipsPiece+1) }
 	_, err = g.Manifest(t.Context(), k.Name)
 	require.ErrorContains(t, err, "at most")

@@ -71,7 +71,7 @@ type Report struct {
 	Cut     int       `json:"cut"`   // of these, ended by a power cut, by the camera's own word
 	Bytes   int64     `json:"bytes"` // of these, sealed
 	Gaps    int       `json:"gaps"`
-	Waiting int       `json:"waiting"` // on the card of the camera only, by its manifest
+	Waiting int       `json:"waiting"` // on the card of the camera only, by its signed word
 	Lines   []Line    `json:"streams"`
 	Faults  []Fault   `json:"faults"`
 	GivenUp []GivenUp `json:"given_up"`
@@ -89,16 +89,18 @@ type Check struct {
 	Camera Camera
 	Secret cloud.Secret // the owner's age identity
 	Store  Store
+	// Parts says that the store is a card's folder, or a copy of one: what a power cut
+	// kept from its place lies there as a .part, and is as good if it is what was signed.
+	Parts bool
 	// All says that the store should hold everything from number 1 on; else what
 	// comes before the first one that is there is not missed.
 	All bool
 	// Heads are the camera's; nil if it does not answer: then nobody can tell
 	// whether newer ones are missing.
 	Heads map[string]Head
-	// Waiting are the manifests of clips that are on the camera's card only, by
-	// name; WaitingGaps is how many gaps are.
-	Waiting     map[string]string
-	WaitingGaps int
+	// Waiting and WaitingGaps are the manifests and the gaps that are on the camera's
+	// card only, by name. They count for what they say once their signature is verified.
+	Waiting, WaitingGaps map[string]string
 	// Workers read at once; 0: one a processor.
 	Workers int
 	// Progress, if set, is told of the bytes that have been looked at.
@@ -139,7 +141,7 @@ type checking struct {
 // files are the objects of one name. The same may lie in several places.
 type files struct {
 	manifests, sealed, gaps []Object
-	open                    bool // the clip is being written, or was when the power was cut
+	parts                   []Object // the clip is being written, or was when the power was cut
 }
 
 // seen is a clip that is genuine.
@@ -155,18 +157,19 @@ type seenGap struct {
 	told cloud.GapDetails
 }
 
+// extPart is the ending that a card gives to what is not in its place.
+const extPart = ".part"
+
 // sort puts an object where it belongs; what has no clip's name is none of ours.
 func (r *checking) sort(o Object) {
-	if name, ok := strings.CutSuffix(o.Name, cloud.ExtClip+".part"); ok && Name(name) {
-		r.of(name).open = true
-	}
 	for ext, list := range map[string]func(*files) *[]Object{
-		cloud.ExtGap:      func(f *files) *[]Object { return &f.gaps },
-		cloud.ExtManifest: func(f *files) *[]Object { return &f.manifests },
-		cloud.ExtClip:     func(f *files) *[]Object { return &f.sealed },
+		cloud.ExtGap:            func(f *files) *[]Object { return &f.gaps },
+		cloud.ExtManifest:       func(f *files) *[]Object { return &f.manifests },
+		cloud.ExtClip:           func(f *files) *[]Object { return &f.sealed },
+		cloud.ExtClip + extPart: func(f *files) *[]Object { return &f.parts },
 	} {
 		name, ok := strings.CutSuffix(o.Name, ext)
-		if !ok || !Name(name) {
+		if !ok || !Name(name) || ext == cloud.ExtClip+extPart && !r.Parts {
 			continue
 		}
 		to := list(r.of(name))
@@ -220,11 +223,13 @@ func (r *checking) readClip(ctx context.Context, name string, f *files) {
 			broken = true
 		}
 	}
-	switch {
-	case clip != nil && len(f.sealed) == 0 && f.open:
+	if clip != nil && len(f.sealed) == 0 && len(f.parts) > 0 {
+		f.sealed, f.parts = f.parts, nil
 		r.mu.Lock()
 		r.note("%s: clip %d, %s, is signed and not in its place yet: the camera does that when it goes on", clip.Stream, clip.Sequence, name)
 		r.mu.Unlock()
+	}
+	switch {
 	case clip != nil && len(f.sealed) == 0:
 		r.fault(Fault{Kind: KindMissing, Object: clip.where, Stream: clip.Stream, From: clip.Sequence, To: clip.Sequence,
 			Text: fmt.Sprintf("%s: clip %d is missing: its manifest is here, %s is not", clip.Stream, clip.Sequence, name+cloud.ExtClip)})
@@ -237,6 +242,9 @@ func (r *checking) readClip(ctx context.Context, name string, f *files) {
 		if clip != nil {
 			good = r.readSealed(ctx, clip, o) && good
 		}
+		r.progress(o.Size)
+	}
+	for _, o := range f.parts {
 		r.progress(o.Size)
 	}
 	if clip == nil {
@@ -378,6 +386,28 @@ func (r *checking) waiting() {
 		k.told, err = clip.Details(r.Secret)
 		k.opened = err == nil
 		r.clips = append(r.clips, k)
+		r.report.Waiting++
+	}
+	r.waitingGaps()
+}
+
+func (r *checking) waitingGaps() {
+	here := map[string]bool{}
+	for _, g := range r.gaps {
+		here[g.Hash] = true
+	}
+	for name, token := range r.WaitingGaps {
+		gap, err := r.Camera.Gap(name, token)
+		if err != nil {
+			r.forged(Object{Path: name + cloud.ExtGap + " on the camera's card"}, err)
+			continue
+		}
+		if here[gap.Hash] {
+			continue
+		}
+		k := seenGap{Gap: gap}
+		k.told, _ = gap.Details(r.Secret)
+		r.gaps = append(r.gaps, k)
 		r.report.Waiting++
 	}
 }

@@ -114,7 +114,7 @@ func TestR2_CheckOfAGoodFolder(t *testing.T) {
 	k := s.make()
 	s.put("pending/routine/2026010203/"+k.Name+cloud.ExtClip, k.Sealed)
 	s.put("uploaded/2026010203/"+k.Name+cloud.ExtManifest, []byte(k.Token))
-	s.put("open/"+k.Name+".mp4.age.part", []byte("x"))
+	s.put("open/"+cloud.ClipName(s.now)+".mp4.age.part", []byte("x")) // is being written
 	s.put(k.Name+".jpg.age", []byte("x"))
 	s.put("README", []byte("x"))
 	r := s.check(nil)
@@ -298,12 +298,6 @@ func TestM3_CheckOfTheTail(t *testing.T) {
 		c.Heads = map[string]verify.Head{"main": {Sequence: 4, Hash: "h"}, "sub": {Sequence: 2}}
 	})
 	require.Equal(t, []string{"missing 4-4", "missing 1-2"}, faults(r))
-	r = s.check(func(c *verify.Check) {
-		c.Heads, c.WaitingGaps = map[string]verify.Head{"main": {Sequence: 4, Hash: "h"}}, 1
-	})
-	require.Empty(t, r.Faults)
-	require.Contains(t, r.Notes[0], "a gap record of the camera, which waits on its card")
-
 	r = s.check(func(c *verify.Check) { c.Heads = map[string]verify.Head{"main": {Sequence: 3, Hash: "other"}} })
 	require.Equal(t, []string{"order 3-3"}, faults(r), "a camera with two chains")
 
@@ -318,10 +312,69 @@ func TestR2_CheckOfAClipThatIsNotInItsPlaceYet(t *testing.T) {
 	k := s.clips(2)[1]
 	require.NoError(t, os.Mkdir(s.path("open"), 0o700))
 	require.NoError(t, os.Rename(s.path(k.Name+cloud.ExtClip), s.path("open/"+k.Name+cloud.ExtClip+".part")))
-	r := s.check(nil)
+	folder := func(c *verify.Check) { c.Parts = true }
+	r := s.check(folder)
 	require.Empty(t, r.Faults)
-	require.Equal(t, 1, r.Clips)
+	require.Equal(t, 2, r.Clips)
 	require.Contains(t, strings.Join(r.Notes, "\n"), "is signed and not in its place yet")
+
+	// It is what was signed, or it is none.
+	s.put("open/"+k.Name+cloud.ExtClip+".part", k.Sealed[:100])
+	require.Equal(t, []string{"cut 2-2"}, faults(s.check(folder)))
+	s.put("open/"+k.Name+cloud.ExtClip+".part", nil)
+	require.Equal(t, []string{"cut 2-2"}, faults(s.check(folder)))
+	s.put("open/"+k.Name+cloud.ExtClip+".part", k.Sealed)
+	s.flip("open/" + k.Name + cloud.ExtClip + ".part")
+	require.Equal(t, []string{"altered 2-2"}, faults(s.check(folder)))
+}
+
+// R2: whoever keeps the objects can call them what he likes; no camera uploads a
+// part, and a store that has no more than that has lost the clip.
+func TestR2_APartInTheStoreIsNoClip(t *testing.T) {
+	t.Parallel()
+	s := newShelf(t)
+	k := s.clips(6)[2]
+	seq, hash := s.cam.Head("main")
+	s.rm(k.Name + cloud.ExtClip)
+	for _, part := range [][]byte{nil, k.Sealed} {
+		s.put(k.Name+cloud.ExtClip+".part", part)
+		r := s.check(func(c *verify.Check) {
+			c.All, c.Heads = true, map[string]verify.Head{"main": {Sequence: seq, Hash: hash}}
+		})
+		require.Equal(t, []string{"missing 3-3"}, faults(r))
+		require.Equal(t, 5, r.Clips)
+	}
+}
+
+// R2, M3: a gap that waits on the card excuses its own number, and those of which
+// it tells. No other clip may be taken away for it.
+func TestR2_M3_GapsThatWaitCountForWhatTheySay(t *testing.T) {
+	t.Parallel()
+	s := newShelf(t)
+	k := s.clips(6)
+	s.remove(k[1])
+	gap, err := s.cam.Gap(s.now, "main", cloud.GapRetention, []cloud.Span{{From: 2, To: 2}}, nil)
+	require.NoError(t, err)
+	seq, hash := s.cam.Head("main")
+	edit := func(token string) func(*verify.Check) {
+		return func(c *verify.Check) {
+			c.All, c.Heads = true, map[string]verify.Head{"main": {Sequence: seq, Hash: hash}}
+			c.WaitingGaps = map[string]string{gap.Name: token}
+		}
+	}
+	r := s.check(edit(gap.Token))
+	require.Empty(t, r.Faults)
+	require.Len(t, r.GivenUp, 1)
+	require.Equal(t, 1, r.Waiting)
+
+	s.remove(k[2])
+	require.Equal(t, []string{"missing 3-3"}, faults(s.check(edit(gap.Token))))
+	require.Equal(t, []string{"foreign", "missing 2-3", "missing 7-7"}, faults(s.check(edit(k[2].Token))), "not a gap")
+	s.put(gap.Name+cloud.ExtGap, []byte(gap.Token)) // and here by now
+	r = s.check(edit(gap.Token))
+	require.Equal(t, []string{"missing 3-3"}, faults(r))
+	require.Zero(t, r.Waiting)
+	require.Equal(t, 1, r.Gaps)
 }
 
 // Frames that a clip should hold and no clip does are told, unless a gap does.
@@ -340,6 +393,44 @@ func TestCheck_FramesBetweenClips(t *testing.T) {
 	s.now = s.now.Add(30 * time.Second)
 	s.clips(1)
 	require.Len(t, s.check(nil).Notes, 2, "the second time is the gap's")
+}
+
+// R2: in any mode, between clips that belong together.
+func TestR2_FramesBetweenClipsOfEveryKind(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		a, b  [2]string // trigger and event
+		notes string
+	}{
+		"schedule":          {[2]string{"schedule"}, [2]string{"schedule"}, "nothing was to be recorded, or"},
+		"one event":         {[2]string{"motion", "e"}, [2]string{"motion", "e"}, "the board may have lost them"},
+		"an event goes on":  {[2]string{"motion", "e"}, [2]string{"command", "e"}, "the board may have lost them"},
+		"two events":        {[2]string{"motion", "e"}, [2]string{"motion", "f"}, ""},
+		"an event in a day": {[2]string{"motion", "e"}, [2]string{"continuous"}, ""},
+		"the mode changed":  {[2]string{"command"}, [2]string{"continuous"}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newShelf(t)
+			for i, of := range [][2]string{tt.a, tt.b} {
+				first := uint64(260 * i)
+				s.now = s.now.Add(10 * time.Second)
+				s.keep(clipAt(t, s.cam, s.now, func(_ *cloud.Manifest, d *cloud.ClipDetails) {
+					d.FirstFrame, d.LastFrame, d.Trigger, d.Event = first, first+249, of[0], of[1]
+				}))
+			}
+			seq, hash := s.cam.Head("main")
+			r := s.check(func(c *verify.Check) { c.Heads = map[string]verify.Head{"main": {Sequence: seq, Hash: hash}} })
+			require.Empty(t, r.Faults)
+			if tt.notes == "" {
+				require.Empty(t, r.Notes)
+				return
+			}
+			require.Len(t, r.Notes, 1)
+			require.Contains(t, r.Notes[0], "frames 250 to 259")
+			require.Contains(t, r.Notes[0], tt.notes)
+		})
+	}
 }
 
 func TestP6_CheckWithoutTheSecret(t *testing.T) {

@@ -85,24 +85,11 @@ func (r *checking) line(stream string) {
 	r.report.Lines = append(r.report.Lines, l)
 }
 
-// tellMissing tells what is neither here nor given up. As many numbers as gaps wait
-// on the card may be those.
+// tellMissing tells what is neither here nor given up.
 func (r *checking) tellMissing(missing []Missing) {
 	for _, m := range missing {
-		if n := m.To - m.From + 1; n <= uint64(r.WaitingGaps) {
-			r.WaitingGaps -= int(n)
-			r.note("%s: number %s: a gap record of the camera, which waits on its card", m.Stream, numbers(m))
-			continue
-		}
 		r.report.Faults = append(r.report.Faults, Fault{Kind: KindMissing, Stream: m.Stream, From: m.From, To: m.To, Text: m.String()})
 	}
-}
-
-func numbers(m Missing) string {
-	if m.From == m.To {
-		return fmt.Sprint(m.From)
-	}
-	return fmt.Sprintf("%d to %d", m.From, m.To)
 }
 
 // frames tells where the frames of one run of the camera are out of order, or are
@@ -137,10 +124,23 @@ func (r *checking) compare(a, b *seen) {
 			b.Stream, b.Sequence, b.told.FirstFrame, a.Sequence, a.told.LastFrame)})
 		return
 	}
-	if b.told.FirstFrame > next && a.told.Trigger == b.told.Trigger && a.told.Trigger == "continuous" && !a.told.Cut && !r.explained(a, b) {
-		r.note("%s: frames %d to %d, between clips %d and %d, are in no clip: the board may have lost them",
-			b.Stream, next, b.told.FirstFrame-1, a.Sequence, b.Sequence)
+	if b.told.FirstFrame > next && together(a.told, b.told) && !a.told.Cut && !r.explained(a, b) {
+		why := "the board may have lost them"
+		if a.told.Event == "" && a.told.Trigger != "continuous" {
+			why = "nothing was to be recorded, or the board has lost them"
+		}
+		r.note("%s: frames %d to %d, between clips %d and %d, are in no clip: %s",
+			b.Stream, next, b.told.FirstFrame-1, a.Sequence, b.Sequence, why)
 	}
+}
+
+// together tells whether all that lies between two clips should be in them, as far
+// as their word goes: between two events nothing is recorded.
+func together(a, b cloud.ClipDetails) bool {
+	if a.Event != "" || b.Event != "" {
+		return a.Event == b.Event
+	}
+	return a.Trigger == b.Trigger
 }
 
 // explained tells whether what is between two clips is missing from the store, or
