@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -9,6 +10,7 @@ import (
 
 	"iid2secure.nl/camagent/agent/command"
 	"iid2secure.nl/camagent/cloud"
+	"iid2secure.nl/camagent/cloud/bind"
 	"iid2secure.nl/camagent/cloud/spool"
 )
 
@@ -18,7 +20,7 @@ func (a *Agent) openCard() error {
 	dir := a.cfg.Card.Dir
 	c := a.cfg.Card
 	a.card = spool.New(dir, spool.Config{MaxBytes: int64(c.LimitMB) << 20, MinFree: int64(c.MinFreeMB) << 20,
-		MaxAge: time.Duration(c.MaxDays) * 24 * time.Hour, Now: a.agingClock, RequireMount: c.RequireMount, Log: a.log.Named("card")})
+		MaxAge: time.Duration(c.MaxDays) * 24 * time.Hour, Now: a.agingClock, Owner: owner(a.id.Serial, a.binding), RequireMount: c.RequireMount, Log: a.log.Named("card")})
 	gaps := openGaps(a.cfg.StateDir, a.clock.Boot(), a.clock.At, func(err error) { a.health.report("records", err) })
 	a.clips = &clipStore{id: a.id, binding: a.binding, card: a.card, chains: a.chains, gaps: gaps, clock: a.clock, health: a.health}
 	a.clips.rebind()
@@ -32,6 +34,39 @@ func (a *Agent) openCard() error {
 		a.health.report("records", a.clips.recover(true))
 	}
 	return nil
+}
+
+// owner is for whom is recorded.
+func owner(serial cloud.Serial, b *bind.Store) func() spool.Owner {
+	return func() spool.Owner {
+		_, bindID, _ := b.Binding()
+		return spool.Owner{Serial: serial, BindID: bindID}
+	}
+}
+
+// foreign is what the owner is told of a card that holds what is not his.
+func (s *clipStore) foreign() error {
+	n := s.card.Stats().Foreign
+	for _, u := range s.card.Unfinished() {
+		if s.notOurs(u) {
+			n++
+		}
+	}
+	if n == 0 {
+		return nil
+	}
+	return fmt.Errorf("the card holds %d clips of another camera or of an earlier owner: they stay on it, and are not uploaded; "+
+		"put the card into its camera, or get them off it", n)
+}
+
+// notOurs tells whether a clip that was cut is neither ours to close nor ours to remove.
+func (s *clipStore) notOurs(u spool.Unfinished) bool {
+	var head clipHead
+	if len(u.Notes) == 0 || json.Unmarshal(u.Notes[0], &head) != nil || head.Serial == "" {
+		return false
+	}
+	epoch, bindID, _ := s.binding.Binding()
+	return head.Serial != s.id.Serial || head.BindID != bindID && head.Epoch >= epoch
 }
 
 // agingClock is by what clips on the card age: a clock that may be wrong by years
@@ -74,6 +109,7 @@ func (a *Agent) watchCard(ctx context.Context) error {
 		}
 		held = err == nil
 		a.health.report("card", err)
+		a.health.report("foreign", a.clips.foreign())
 		a.uploadStats()
 	}
 }

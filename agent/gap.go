@@ -400,6 +400,9 @@ func (s *clipStore) tellDropped() error {
 	var foreign []string
 	for _, d := range list {
 		stream, n, ok := s.numberOf(d)
+		if head, is := spool.StatementOf(d.Manifest); is && head.Serial != s.id.Serial {
+			continue // its own camera tells of it
+		}
 		if !ok {
 			foreign = append(foreign, d.Name)
 			continue

@@ -45,6 +45,9 @@ func (s *clipStore) recover(fresh bool) error {
 	}
 	var errs error
 	for _, u := range s.card.Unfinished() {
+		if s.notOurs(u) {
+			continue
+		}
 		frames, err := s.finish(u, bindID)
 		if err == nil {
 			s.log().Info("a clip that was cut", zap.String("clip", u.Name), zap.Int("frames_kept", frames))

@@ -103,7 +103,7 @@ func (b *storeBench) open() {
 	_, bindID, _ := b.binding.Binding()
 	heads, err := openChains(b.state(""), bindID)
 	require.NoError(b.t, err)
-	card, err := spool.Open(b.cardDir(), spool.Config{MaxBytes: b.limit})
+	card, err := spool.Open(b.cardDir(), spool.Config{MaxBytes: b.limit, Owner: owner(b.id.Serial, b.binding)})
 	require.NoError(b.t, err)
 	b.t.Cleanup(func() { card.Close() })
 	h := newHealth(zap.NewNop())

@@ -152,7 +152,7 @@ func (s *Spool) Stats() Stats {
 	st.Pending, st.PendingBytes = s.x.waiting()
 	st.Oldest = s.x.oldest()
 	st.Uploaded = s.x.trees[treeUploaded].n
-	st.UsedBytes = s.used
+	st.UsedBytes, st.Foreign = s.used, len(s.foreign)
 	return st
 }
 

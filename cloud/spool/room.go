@@ -183,7 +183,7 @@ func (s *Spool) spare(c choice) (entry, error) {
 		}
 		for _, e := range entries {
 			switch {
-			case !c.take(e.name):
+			case !c.take(e.name) || c.tree < treeUploaded && s.isForeign(c.tree, e.name):
 			case !s.lent(e.name):
 				return e, nil
 			case lent.name == "":
@@ -257,6 +257,10 @@ func (s *Spool) remove(t int, e entry) error {
 func (s *Spool) refill(t int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.refillLocked(t)
+}
+
+func (s *Spool) refillLocked(t int) {
 	switch {
 	case t == int(Routine):
 		s.x.lanes[Backfill].more = true

@@ -99,7 +99,11 @@ type Config struct {
 	// RequireMount refuses a folder that lies on the same file system as its
 	// parent: the card is missing, and this would fill the root file system.
 	RequireMount bool
-	FS           FS // nil: the operating system's; tests inject faults here
+	// Owner tells for whom the camera records now: what another camera, or this one
+	// for another owner, has signed is neither offered nor given up while it waits.
+	// nil: all is ours.
+	Owner func() Owner
+	FS    FS // nil: the operating system's; tests inject faults here
 	Log          *zap.Logger
 }
 
@@ -157,6 +161,7 @@ type Stats struct {
 	Finished     int       // half-done commits and releases that recovery finished
 	Evicted      uint64    // uploaded objects removed to make room, or for their age
 	Dropped      uint64    // objects removed that the store did not have
+	Foreign      int       // objects that wait and are somebody else's, as far as they were looked at
 	Err          error     // the last failure of the card, nil after a success
 }
 

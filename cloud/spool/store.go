@@ -45,6 +45,8 @@ type Spool struct {
 	newest   string          // the latest hour in which something began
 	indexed  string          // newest, when the index was last written
 	released map[uint64]bool // names' sums: in the store, but not moved, because the card failed
+	owner    Owner           // for whom foreign holds
+	foreign  map[uint64]bool // names' sums: somebody else's
 	gen      uint64          // counts wipes, and cards let go
 	st       Stats
 	changed  chan struct{} // closed and replaced when Next should look again
@@ -179,9 +181,14 @@ func (s *Spool) addItem(it *item, gen uint64, data []byte) (Object, error) {
 // ctx's, or a failure of the card.
 func (s *Spool) Next(ctx context.Context) (Object, error) {
 	for {
+		s.askOwner()
 		it, err := s.borrow(ctx)
 		if err != nil {
 			return Object{}, err
+		}
+		if s.isForeign(int(it.home), it.name) {
+			s.setForeign(it)
+			continue
 		}
 		err = s.measure(it)
 		if err == nil {
@@ -366,7 +373,7 @@ func (s *Spool) fill(l Lane) error {
 // fillOne takes an object into memory, unless it is there already.
 func (s *Spool) fillOne(l Lane, t int, e entry) (added bool, err error) {
 	s.mu.Lock()
-	skip := e.file == nil || s.x.byName[e.name] != nil || s.released[nameSum(e.name)]
+	skip := e.file == nil || s.x.byName[e.name] != nil || s.released[nameSum(e.name)] || s.foreign[nameSum(e.name)]
 	s.mu.Unlock()
 	if skip {
 		return false, nil

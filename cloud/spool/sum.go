@@ -1,10 +1,7 @@
 package spool
 
 import (
-	"bytes"
-	"encoding/base64"
 	"encoding/hex"
-	"encoding/json"
 
 	"iid2secure.nl/camagent/cloud"
 )
@@ -14,11 +11,8 @@ import (
 // what it is sent. The signature is not looked at here, for a wrong hash does no
 // harm: then the store refuses the file, and it is read.
 func signedSum(manifest []byte, name string, size int64) (sum [32]byte, ok bool) {
-	_, rest, _ := bytes.Cut(manifest, []byte{'.'})
-	payload, _, signed := bytes.Cut(rest, []byte{'.'})
-	raw, err := base64.RawURLEncoding.DecodeString(string(payload))
 	var m cloud.Manifest
-	if !signed || err != nil || json.Unmarshal(raw, &m) != nil || m.Name != name || m.Size != size {
+	if !payloadOf(manifest, &m) || m.Name != name || m.Size != size {
 		return sum, false
 	}
 	n, err := hex.Decode(sum[:], []byte(m.SHA256[:min(len(m.SHA256), 64)]))
