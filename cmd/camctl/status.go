@@ -40,6 +40,7 @@ func (c *ctl) status(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	c.sawHeads(o, st.Status)
 	return c.show(st, func(w io.Writer) {
 		fmt.Fprintf(w, "camera\t%s\n", o.camera.Label())
 		fmt.Fprintf(w, "reached by\t%s\n", st.By)

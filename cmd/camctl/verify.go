@@ -25,15 +25,17 @@ const cloudWorkers = 8
 
 func (c *ctl) verifyCommand() *cobra.Command {
 	var from sourceFlags
+	var partial bool
 	cmd := &cobra.Command{
 		Use: "verify [DIR]", Short: "Check that clips are complete and are what the camera made",
 		Long: "Check that clips are complete and are what the camera made: all that is stored, or with DIR a folder with the files of " +
 			"a card, or copies of them (.mp4.age, .jws). It names what is missing, cut, altered, foreign or out of order, and what the camera " +
-			"itself has given up, and why. Nothing is changed. Exit code 1 if anything is wrong.",
+			"itself has given up, and why. Nothing is changed. Exit code 1 if anything is wrong, or if all that is stored is checked and the camera does not " +
+			"tell where its clips end: then the newest may have been taken away unseen.",
 		Args: takes(0, 1, "a folder, or none for all that is stored"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
-				return c.verifyStore(cmd.Context(), &from)
+				return c.verifyStore(cmd.Context(), &from, partial)
 			}
 			if from.bucket != "" {
 				return usage("verify: a folder or --bucket, not both")
@@ -42,6 +44,7 @@ func (c *ctl) verifyCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&from.bucket, "bucket", "", "the bucket itself, without a cloud: see camctl get --help")
+	cmd.Flags().BoolVar(&partial, "partial", false, "be content with what is stored if the camera does not tell where its clips end")
 	return cmd
 }
 
@@ -65,10 +68,15 @@ func (c *ctl) verifyFolder(ctx context.Context, dir string) error {
 }
 
 // verifyStore checks all that is stored. What the camera has not uploaded yet, and
-// where its chains end, it is asked first.
-func (c *ctl) verifyStore(ctx context.Context, from *sourceFlags) error {
+// where its chains end, it is asked first; what it told before holds in any case.
+func (c *ctl) verifyStore(ctx context.Context, from *sourceFlags, partial bool) error {
 	return c.from(ctx, from, func(o owned, g *fetch.Getter) error {
-		check := verify.Check{Camera: g.Camera, Secret: g.Secret, Store: remoteStore{g}, All: true, Workers: cloudWorkers}
+		check := verify.Check{Camera: g.Camera, Secret: g.Secret, Store: remoteStore{g}, All: true, Partial: partial, Workers: cloudWorkers}
+		before, err := o.home.Heads(o.camera)
+		if err != nil {
+			c.warn(err.Error())
+		}
+		check.Seen = headsOf(before)
 		if err := c.askCamera(ctx, o, &check); err != nil {
 			c.warn(fmt.Sprintf("the camera does not tell where its chains end: %v", err))
 		}
@@ -86,15 +94,31 @@ func (c *ctl) learn(ctx context.Context, o owned, s command.Caller, check *verif
 	if err != nil {
 		return err
 	}
+	c.sawHeads(o, st)
 	waiting, gaps, err := c.waiting(ctx, o, s)
 	if err != nil {
 		return err
 	}
-	check.Heads, check.Waiting, check.WaitingGaps = map[string]verify.Head{}, waiting, gaps
-	for stream, h := range st.Chains {
-		check.Heads[stream] = verify.Head{Sequence: h.Sequence, Hash: h.Hash}
-	}
+	check.Heads, check.Waiting, check.WaitingGaps = headsOf(st.Chains), waiting, gaps
 	return nil
+}
+
+func headsOf(chains map[string]command.ChainHead) map[string]verify.Head {
+	heads := map[string]verify.Head{}
+	for stream, h := range chains {
+		heads[stream] = verify.Head{Sequence: h.Sequence, Hash: h.Hash}
+	}
+	return heads
+}
+
+// sawHeads remembers what the camera told of its chains, for when it does not answer.
+func (c *ctl) sawHeads(o owned, st command.Status) {
+	if o.home == nil {
+		return
+	}
+	if err := o.home.SawHeads(o.camera, st.Chains); err != nil {
+		c.warn(fmt.Sprintf("where the camera's chains end is not remembered: %v", err))
+	}
 }
 
 // waiting reads the manifests of the clips, and the gaps, that are not uploaded yet.
@@ -169,10 +193,14 @@ func (c *ctl) runCheck(ctx context.Context, check verify.Check) error {
 	if err := c.show(r, func(w io.Writer) { writeReport(w, r) }); err != nil {
 		return err
 	}
-	if !r.Good {
+	switch {
+	case r.Good:
+		return nil
+	case len(r.Faults) == 0:
+		return errors.New("the end is not known: the camera does not tell where its clips end (--partial: be content with what is stored)")
+	default:
 		return fmt.Errorf("%s wrong", counted(len(r.Faults), "thing is", "things are"))
 	}
-	return nil
 }
 
 func counted(n int, one, many string) string {
@@ -204,10 +232,15 @@ func writeReport(w io.Writer, r verify.Report) {
 		fmt.Fprintf(w, "; %d more wait on the camera's card", r.Waiting)
 	}
 	fmt.Fprintln(w)
+	if !r.Complete {
+		fmt.Fprintln(w, "the end is not known")
+	}
 	switch {
 	case r.Good && r.Clips+r.Gaps+r.Waiting == 0:
 		fmt.Fprintln(w, "nothing is there to check")
-	case r.Good:
+	case r.Good && r.Complete:
 		fmt.Fprintln(w, "all is good")
+	case r.Good:
+		fmt.Fprintln(w, "all that is here is good")
 	}
 }

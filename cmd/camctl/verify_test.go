@@ -12,8 +12,10 @@ import (
 
 	"iid2secure.nl/camagent/agent/command"
 	"iid2secure.nl/camagent/cloud"
+	"iid2secure.nl/camagent/cloud/bind"
 
 	"iid2secure.nl/camagent/cmd/camctl/internal/fakecloud"
+	"iid2secure.nl/camagent/cmd/camctl/internal/home"
 	"iid2secure.nl/camagent/cmd/camctl/internal/verify"
 )
 
@@ -39,7 +41,8 @@ func TestM3_VerifyFolder(t *testing.T) {
 	require.Contains(t, out, "main     numbers 1 to 4\n")
 	require.Contains(t, out, "genuine  4 clips (")
 	require.Contains(t, out, "whether newer ones are missing can't be told")
-	require.Contains(t, out, "all is good\n")
+	require.Contains(t, out, "the end is not known\n")
+	require.Contains(t, out, "all that is here is good\n")
 
 	require.NoError(t, os.Truncate(filepath.Join(dir, clips[0].Name+cloud.ExtClip), 10))
 	require.NoError(t, os.Remove(filepath.Join(dir, clips[2].Name+cloud.ExtClip)))
@@ -75,8 +78,13 @@ func TestM3_VerifyStore(t *testing.T) {
 	require.NoError(t, err)
 	o.server.Cloud.UploadGap(g)
 	code, out, errs := o.run("verify", "--timeout", "3s")
-	require.Zero(t, code, errs)
+	require.Equal(t, 1, code)
 	require.Contains(t, errs, "the camera does not tell where its chains end: ")
+	require.Contains(t, errs, "camctl: the end is not known: ")
+	require.NotContains(t, out, "good")
+	code, out, errs = o.run("verify", "--partial", "--timeout", "3s")
+	require.Zero(t, code, errs)
+	require.Contains(t, out, "the end is not known\nall that is here is good\n")
 	require.Contains(t, out, "genuine  4 clips")
 	require.Contains(t, out, "whether newer ones are missing can't be told")
 
@@ -87,6 +95,14 @@ func TestM3_VerifyStore(t *testing.T) {
 	require.Contains(t, out, "cut       main: clip 2, ")
 	require.Contains(t, out, "given up  main: clip 1: given up for newer ones")
 	require.NotContains(t, out, "missing   ")
+
+	// What the camera told before is missed, whatever the cloud does meanwhile.
+	h := home.New(o.config())
+	cam := home.Camera{Camera: bind.Camera{Serial: o.cam.ID.Serial, BindID: o.cam.BindID}}
+	require.NoError(t, h.SawHeads(cam, map[string]command.ChainHead{"main": {Sequence: 7, Hash: "h"}}))
+	code, out, _ = o.run("verify", "--partial", "--timeout", "3s")
+	require.Equal(t, 1, code)
+	require.Contains(t, out, "missing   main: clips 6 to 7 are missing")
 
 	o.server.Cloud.Fail(func(op, _ string) error {
 		if op == "objects" {
@@ -145,7 +161,11 @@ func TestM3_VerifyAsksTheCamera(t *testing.T) {
 			{Clips: []command.CardClip{{Name: clips[0].Name, Uploaded: true}, {Name: gap.Name + cloud.ExtGap}, {Name: "x.jpg.age"}}},
 		}}
 	var check verify.Check
-	require.NoError(t, c.learn(t.Context(), owned{}, cam, &check))
+	owner := owned{home: home.New(o.config()), camera: home.Camera{Camera: bind.Camera{Serial: o.cam.ID.Serial, BindID: o.cam.BindID}}}
+	require.NoError(t, c.learn(t.Context(), owner, cam, &check))
+	seen, err := owner.home.Heads(owner.camera)
+	require.NoError(t, err)
+	require.Equal(t, cam.status.Chains, seen, "for when it does not answer")
 	require.Equal(t, map[string]verify.Head{"main": {Sequence: 4, Hash: hash}}, check.Heads)
 	require.Equal(t, map[string]string{clips[2].Name: clips[2].Token}, check.Waiting, "one was given up meanwhile")
 	require.Equal(t, map[string]string{gap.Name: gap.Token}, check.WaitingGaps)

@@ -5,6 +5,7 @@
 //	age.key                the owner's age identity, in the format of age's own key files
 //	account.json           the cloud, its token, and the certificate for its broker
 //	cameras/<serial>.json  what was pinned when a camera was paired
+//	heads/<serial>.json    the newest that a camera has told of its chains
 //	*.lock                 held by a running camctl
 //
 // Folders are 0700 and files 0600, written durably. The package talks to

@@ -66,7 +66,11 @@ type Line struct {
 
 // Report is the outcome of a Check.
 type Report struct {
-	Good    bool      `json:"good"`
+	// Good: nothing is wrong, and, if all should be there, Complete, unless Partial was asked for.
+	Good bool `json:"good"`
+	// Complete: the camera has told where every chain ends, so that nothing is missing unseen.
+	Complete bool `json:"complete"`
+
 	Clips   int       `json:"clips"` // whole and genuine
 	Cut     int       `json:"cut"`   // of these, ended by a power cut, by the camera's own word
 	Bytes   int64     `json:"bytes"` // of these, sealed
@@ -98,6 +102,11 @@ type Check struct {
 	// Heads are the camera's; nil if it does not answer: then nobody can tell
 	// whether newer ones are missing.
 	Heads map[string]Head
+	// Seen are the newest heads that the camera has ever told before: whatever it says
+	// now, or does not, what is numbered up to there has been signed.
+	Seen map[string]Head
+	// Partial takes it for good, with All, that nobody tells where the chains end.
+	Partial bool
 	// Waiting and WaitingGaps are the manifests and the gaps that are on the camera's
 	// card only, by name. They count for what they say once their signature is verified.
 	Waiting, WaitingGaps map[string]string
@@ -427,7 +436,8 @@ func (r *checking) finish() {
 	slices.SortStableFunc(r.report.Faults, func(a, b Fault) int {
 		return cmp.Or(strings.Compare(a.Stream, b.Stream), compare(a.From, b.From), strings.Compare(a.Object, b.Object))
 	})
-	r.report.Good = len(r.report.Faults) == 0
+	r.report.Complete = r.Heads != nil && !slices.ContainsFunc(r.report.Lines, func(l Line) bool { return !l.End })
+	r.report.Good = len(r.report.Faults) == 0 && (r.report.Complete || r.Partial || !r.All)
 	r.report.Gaps = len(r.gaps)
 	if r.report.Faults == nil {
 		r.report.Faults = []Fault{}

@@ -20,7 +20,9 @@ func (r *checking) follow() {
 		r.tellSpan(g)
 	}
 	streams := r.chain.Streams()
-	for _, s := range slices.Sorted(maps.Keys(r.Heads)) {
+	heads := slices.Concat(slices.Collect(maps.Keys(r.Heads)), slices.Collect(maps.Keys(r.Seen)))
+	slices.Sort(heads)
+	for _, s := range slices.Compact(heads) {
 		if !slices.Contains(streams, s) {
 			streams = append(streams, s)
 		}
@@ -28,7 +30,7 @@ func (r *checking) follow() {
 	for _, s := range streams {
 		r.line(s)
 	}
-	if r.Heads == nil && len(streams) > 0 {
+	if r.Heads == nil {
 		r.note("whether newer ones are missing can't be told: only the camera knows where its chains end")
 	}
 }
@@ -74,13 +76,21 @@ func (r *checking) line(stream string) {
 		l.End = true
 		to = max(to, head.Sequence)
 	}
+	seen := r.Seen[stream]
+	to = max(to, seen.Sequence)
 	missing, told := r.chain.MissingIn(stream, max(1, from), to)
 	r.tellMissing(missing)
 	for _, t := range told {
 		r.report.GivenUp = append(r.report.GivenUp, GivenUp{Stream: stream, From: t.From, To: t.To, Reason: t.Reason, Text: t.String()})
 	}
-	if hash := r.chain.Hash(stream, head.Sequence); known && hash != "" && hash != head.Hash {
-		r.contradict(stream, head.Sequence, []string{fmt.Sprintf("%s: clip %d is another one than the camera says", stream, head.Sequence)})
+	if known && head.Sequence < seen.Sequence {
+		r.contradict(stream, seen.Sequence, []string{fmt.Sprintf("%s: the camera says that its chain ends with clip %d, and has said %d before: its numbers were lost",
+			stream, head.Sequence, seen.Sequence)})
+	}
+	for _, h := range slices.Compact([]Head{head, seen}) {
+		if hash := r.chain.Hash(stream, h.Sequence); hash != "" && hash != h.Hash {
+			r.contradict(stream, h.Sequence, []string{fmt.Sprintf("%s: clip %d is another one than the camera says", stream, h.Sequence)})
+		}
 	}
 	r.report.Lines = append(r.report.Lines, l)
 }
