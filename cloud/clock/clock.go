@@ -56,6 +56,8 @@ type Clock struct {
 	known anchor            // zero: none
 	until time.Time         // the known time is not kept past it
 	seen  *x509.Certificate // the last one of a server that passed; nil: none yet
+	trial anchor            // the time by which certificates are judged until one passes, or it is shown wrong; zero: none
+	calm  time.Time         // no trial before it
 	doubt error             // what the last one that did not pass says of the clock
 	naps  []nap
 	last  time.Time     // when naps were looked for

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"iid2secure.nl/camagent/cloud/durable"
@@ -13,7 +14,7 @@ import (
 // Secure makes a client's TLS configuration judge certificates by this clock, and
 // lets the certificates that pass teach it.
 func (c *Clock) Secure(t *tls.Config) *tls.Config {
-	t.Time = c.Now
+	t.Time = c.judging
 	check := t.VerifyConnection
 	t.VerifyConnection = func(s tls.ConnectionState) error {
 		if check != nil {
@@ -22,20 +23,34 @@ func (c *Clock) Secure(t *tls.Config) *tls.Config {
 			}
 		}
 		if len(s.VerifiedChains) > 0 {
-			c.learn(s.VerifiedChains[0][0])
+			c.learn(s.VerifiedChains[0])
 		}
 		return nil
 	}
 	return t
 }
 
-// learn takes what a server certificate that passed its checks tells of the time:
-// that it began, and when it ends.
-func (c *Clock) learn(leaf *x509.Certificate) {
+// judging is the time by which certificates are judged: Now, or the one on trial.
+func (c *Clock) judging() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.raise(leaf.NotBefore, time.Now())
-	c.seen, c.doubt = leaf, nil
+	now := time.Now()
+	t, synced, _ := c.readAt(now)
+	if synced {
+		return t
+	}
+	return later(t, c.trial.at(now))
+}
+
+// learn takes what a server's chain that passed its checks, the host's name among
+// them, tells of the time: that all of it began, and when the first ends.
+func (c *Clock) learn(chain []*x509.Certificate) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, cert := range chain {
+		c.raise(cert.NotBefore, time.Now())
+	}
+	c.seen, c.doubt, c.trial = chain[0], nil, anchor{}
 }
 
 func (c *Clock) raise(to, now time.Time) {
@@ -45,11 +60,12 @@ func (c *Clock) raise(to, now time.Time) {
 }
 
 // Heed looks at why a connection was not made. A certificate that is not valid
-// yet, by a clock that is not synchronised, shows that the clock is behind: if
-// nothing else is wrong with it, the floor is raised to its begin, and the next
-// handshake, which makes all checks again, can pass. So a camera without a clock
-// meets a server whose certificate is younger than the camera's program. In all
-// else a wrong clock is told, and changes nothing: see Wrong. Other errors, and
+// yet, by a clock that is not synchronised, may show that the clock is behind: if
+// nothing else is wrong with its chain, the next handshakes are judged by the time
+// at which it begins. They make all checks again; that the certificate is the
+// host's own nobody has looked at before. The floor is raised when one passes. So a camera
+// without a clock meets a server whose certificate is younger than the camera's program.
+// A server that is refused for the time on trial alone ends it. In all else a wrong clock is told, and changes nothing: see Wrong. Other errors, and
 // nil, do nothing.
 func (c *Clock) Heed(err error, roots *x509.CertPool) {
 	var bad *tls.CertificateVerificationError
@@ -64,13 +80,27 @@ func (c *Clock) Heed(err error, roots *x509.CertPool) {
 	begin, ok := validFrom(bad.UnverifiedCertificates, roots, t)
 	switch {
 	case ok && begin.Equal(t):
-		return // the clock has been set since
+		if c.trial != (anchor{}) && isOver(bad, c.trial.wall) {
+			c.trial, c.calm = anchor{}, now.Add(trialPause)
+		}
+		return // the clock has been set since, or it is the trial that was wrong
 	case ok && !synced:
-		c.raise(begin, now)
+		if !now.Before(c.calm) {
+			c.trial = anchor{begin.UTC(), now}
+		}
 		return
 	}
 	c.doubt = fmt.Errorf("the clock says %s, and a server's certificate is for %s to %s: one of them is wrong, and nothing is sent there until they agree",
 		show(t), show(leaf.NotBefore), show(leaf.NotAfter))
+}
+
+// trialPause is how long servers are met by the clock alone after a trial that was
+// wrong: nobody's certificate may keep the camera from the others.
+const trialPause = 5 * time.Minute
+
+// isOver tells whether a certificate of the chain was over at t.
+func isOver(bad *tls.CertificateVerificationError, t time.Time) bool {
+	return slices.ContainsFunc(bad.UnverifiedCertificates, func(cert *x509.Certificate) bool { return t.After(cert.NotAfter) })
 }
 
 func show(t time.Time) string { return t.UTC().Format(time.DateTime) }

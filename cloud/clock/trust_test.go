@@ -165,6 +165,34 @@ func TestS9_NobodyElseMovesTheFloor(t *testing.T) {
 	require.NoError(t, c.Wrong(), "what was told before the clock was set")
 }
 
+// Somebody whose certificate is good for another host, and begins later, moves no
+// floor, and keeps the camera from nobody.
+func TestS9_CertificateOfAnotherHostMovesNothing(t *testing.T) {
+	t.Parallel()
+	s := newStore(t, day(2026, 9, 1), day(2027, 9, 1))
+	c := open(t, t.TempDir(), newKernel(day(2026, 10, 1)))
+	cfg := func() *tls.Config { return c.Secure(&tls.Config{RootCAs: s.roots, ServerName: "other.example"}) }
+	s.renew(t, day(2030, 1, 1), day(2031, 1, 1))
+	for range 3 {
+		_, err := tls.Dial("tcp", s.Addr().String(), cfg())
+		require.True(t, isCertificate(err))
+		c.Heed(err, s.roots)
+	}
+	require.WithinDuration(t, day(2026, 10, 1), c.Now(), time.Minute)
+
+	s.renew(t, day(2026, 9, 15), day(2027, 9, 15))
+	require.True(t, isCertificate(s.meet(t, c, s.roots)), "judged by the other's time, once")
+	require.NoError(t, s.meet(t, c, s.roots))
+	require.WithinDuration(t, day(2026, 10, 1), c.Now(), time.Minute)
+	// Nor does the other begin it again at once.
+	s.renew(t, day(2030, 1, 1), day(2031, 1, 1))
+	_, err := tls.Dial("tcp", s.Addr().String(), cfg())
+	require.True(t, isCertificate(err))
+	c.Heed(err, s.roots)
+	s.renew(t, day(2026, 9, 15), day(2027, 9, 15))
+	require.NoError(t, s.meet(t, c, s.roots))
+}
+
 // A clock that lies about the future keeps the camera away from its cloud for as
 // long as it lies, and no longer, whatever was written down meanwhile.
 func TestS9_LyingClockDoesNotBrick(t *testing.T) {
