@@ -24,7 +24,7 @@ var errNotLooked = fmt.Errorf("%w: it has not been looked at yet", ErrGone)
 func New(dir string, cfg Config) *Spool {
 	s := &Spool{
 		dir: filepath.Clean(dir), card: make(turn, 1), cfg: cfg, fs: cfg.FS, log: cfg.Log, x: newIndex(), absent: errNotLooked,
-		released: map[uint64]bool{}, foreign: map[uint64]bool{}, open: map[string]*item{}, left: map[string]*Unfinished{}, made: map[string]bool{}, emptied: map[string]bool{}, changed: make(chan struct{}),
+		released: map[uint64]bool{}, foreign: map[uint64]bool{}, unsure: map[string]bool{}, open: map[string]*item{}, left: map[string]*Unfinished{}, made: map[string]bool{}, emptied: map[string]bool{}, changed: make(chan struct{}),
 	}
 	if s.cfg.Now == nil {
 		s.cfg.Now = time.Now
@@ -160,7 +160,7 @@ func (s *Spool) forgetAll(why error) {
 	s.gen++
 	s.ended = why
 	s.x, s.used, s.credit, s.released = newIndex(), 0, 0, map[uint64]bool{}
-	s.foreign = map[uint64]bool{}
+	s.foreign, s.unsure = map[uint64]bool{}, map[string]bool{}
 	s.open, s.left, s.made, s.emptied = map[string]*item{}, map[string]*Unfinished{}, map[string]bool{}, map[string]bool{}
 }
 
@@ -178,6 +178,7 @@ func (s *Spool) adopt(fresh *Spool) {
 	s.forgetAll(errReplaced)
 	s.lock, s.folder, s.absent = fresh.lock, fresh.folder, nil
 	s.x, s.used, s.emptied, s.open, s.left = fresh.x, fresh.used, fresh.emptied, fresh.open, fresh.left
+	s.unsure = fresh.unsure
 	s.st.Err = nil
 	s.st.Removed += fresh.st.Removed
 	s.st.Finished += fresh.st.Finished

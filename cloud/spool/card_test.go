@@ -166,7 +166,7 @@ func TestMinFree(t *testing.T) {
 
 func TestR2_MaxAge(t *testing.T) {
 	t.Parallel()
-	now := time.Time{}
+	now := time.Date(2026, 1, 2, 3, 0, 0, 0, time.UTC)
 	s, _ := openTemp(t, Config{MaxAge: 48 * time.Hour, Now: func() time.Time { return now }})
 	_, err := s.Add(nameAt(0)+".gap.jws", Routine, []byte("gap"))
 	require.NoError(t, err)
@@ -174,6 +174,7 @@ func TestR2_MaxAge(t *testing.T) {
 		putClip(t, s, nameAt(i), []Lane{Routine, Alarm}[i%2], 100)
 	}
 	require.NoError(t, s.Release(next(t, s))) // nameAt(1)
+	now = time.Time{}
 	require.NoError(t, s.Retain())
 	require.Len(t, names(t, s), 7, "a clock that cannot be trusted ages nothing")
 	now = time.Date(2026, 1, 4, 3, 3, 0, 0, time.UTC)

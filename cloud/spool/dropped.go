@@ -119,22 +119,13 @@ func (s *Spool) Forget(names ...string) error {
 		if err := checkClip(name); err != nil {
 			return err
 		}
-		dir := s.hourPath(treeDropped, name)
-		path := filepath.Join(dir, name+extManifest)
-		info, err := s.fs.Stat(path)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err == nil {
-			err = s.fs.Remove(path)
-		}
+		was, err := s.forget(name)
 		if err != nil {
-			return s.note(cardError("forgetting "+name, err))
+			return err
 		}
-		dirs[dir] = true
-		s.mu.Lock()
-		s.count(treeDropped, -1, name, []string{name + extManifest}, info.Size())
-		s.mu.Unlock()
+		if was {
+			dirs[s.hourPath(treeDropped, name)] = true
+		}
 	}
 	for dir := range dirs {
 		if err := s.fs.SyncDir(dir); err != nil {
@@ -144,8 +135,29 @@ func (s *Spool) Forget(names ...string) error {
 	return nil
 }
 
+// forget removes a manifest from dropped/, if it is there. The caller holds card,
+// and syncs the folder.
+func (s *Spool) forget(name string) (was bool, err error) {
+	path := filepath.Join(s.hourPath(treeDropped, name), name+extManifest)
+	info, err := s.fs.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err == nil {
+		err = s.fs.Remove(path)
+	}
+	if err != nil {
+		return false, s.note(cardError("forgetting "+name, err))
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.count(treeDropped, -1, name, []string{name + extManifest}, info.Size())
+	return true, nil
+}
+
 // Retain removes what is older than MaxAge, uploaded or not, but for gap records
-// that wait; call it now and then, and after a change of the clock.
+// that wait, and what waits and was named by a clock that was not set; call it now
+// and then, and after a change of the clock.
 func (s *Spool) Retain() error {
 	if err := s.held(); err != nil {
 		return err
@@ -172,11 +184,12 @@ func (s *Spool) Retain() error {
 	return nil
 }
 
-// retire removes the oldest object of a tree if it began before last.
+// retire removes the oldest object of a tree if it began before last. One that is
+// on its way to the store is let go there.
 func (s *Spool) retire(t int, last string) (bool, error) {
 	s.card.Lock()
 	defer s.card.Unlock()
-	old := func(name string) bool { return name < last && (t == treeUploaded || !isGap(name)) }
+	old := func(name string) bool { return name < last && s.ages(t, name) && !s.lent(name) }
 	e, err := s.spare(choice{t, old, func(h hour) bool { return h.name <= hourOf(last) }})
 	if err != nil || e.name == "" {
 		return false, cardError("looking for it", err)

@@ -35,6 +35,9 @@ func (s *Spool) recover() error {
 	if err := s.leaveOpen(parts); err != nil {
 		return cardError("reading "+dirOpen, err)
 	}
+	if err := s.readUnsure(); err != nil {
+		return cardError("reading "+dirIndex, err)
+	}
 	for i := range s.x.lanes {
 		s.x.lanes[i].more = i != int(Routine)
 	}

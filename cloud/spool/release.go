@@ -19,6 +19,13 @@ func (s *Spool) Release(o Object) error {
 	s.card.Lock()
 	defer s.card.Unlock()
 	it, err := s.waiting(o.Name)
+	if it == nil && err == nil && checkClip(o.Name) == nil {
+		// It was given up while it was sent: the store has it, so nothing is missing.
+		if was, err := s.forget(o.Name); err != nil || !was {
+			return err
+		}
+		return cardError("forgetting "+o.Name, s.fs.SyncDir(s.hourPath(treeDropped, o.Name)))
+	}
 	if it == nil || err != nil {
 		return err
 	}

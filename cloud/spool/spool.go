@@ -104,7 +104,7 @@ type Config struct {
 	// nil: all is ours.
 	Owner func() Owner
 	FS    FS // nil: the operating system's; tests inject faults here
-	Log          *zap.Logger
+	Log   *zap.Logger
 }
 
 // Part is one file of an object.

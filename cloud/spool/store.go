@@ -47,6 +47,7 @@ type Spool struct {
 	released map[uint64]bool // names' sums: in the store, but not moved, because the card failed
 	owner    Owner           // for whom foreign holds
 	foreign  map[uint64]bool // names' sums: somebody else's
+	unsure   map[string]bool // hours in which something was named by a clock that was not set
 	gen      uint64          // counts wipes, and cards let go
 	st       Stats
 	changed  chan struct{} // closed and replaced when Next should look again
@@ -71,8 +72,11 @@ func (s *Spool) Create(name string) (*File, error) {
 	s.card.Lock()
 	defer s.card.Unlock()
 	path := s.openPath(name)
-	var err error
-	if f.f, err = s.create(path + extClip + extPart); err == nil {
+	err := s.markUnsure(hourOf(name))
+	if err == nil {
+		f.f, err = s.create(path + extClip + extPart)
+	}
+	if err == nil {
 		f.notes, err = s.create(path + extNotes)
 	}
 	if err != nil {
@@ -165,6 +169,9 @@ func (s *Spool) addItem(it *item, gen uint64, data []byte) (Object, error) {
 	it.sums = &[2][32]byte{sha256.Sum256(data)}
 	s.card.Lock()
 	defer s.card.Unlock()
+	if err := s.markUnsure(hourOf(it.name)); err != nil {
+		return Object{}, err
+	}
 	dir, err := s.hourDir(it)
 	if err != nil {
 		return Object{}, cardError("creating a folder", err)
