@@ -96,7 +96,7 @@ func TestR7_CardThatIsFullIsACondition(t *testing.T) {
 	k := b.create()
 	_, err := k.Write(make([]byte, 300_000))
 	require.ErrorIs(t, err, spool.ErrFull)
-	k.Abort()
+	require.Equal(t, b.frame, k.Fail(24))
 	require.Equal(t, []string{"card"}, codes(b.store.health))
 	require.Contains(t, b.store.health.conditions()[0].Message, "full")
 }

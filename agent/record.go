@@ -34,6 +34,9 @@ type clipStore struct {
 
 	open, closed atomic.Uint64
 	patience     patience // of tellGaps
+	cuts         patience // of clips that were cut
+	tenure       tenure
+	run          ofRun
 }
 
 var (
@@ -55,18 +58,24 @@ func (s *clipStore) statement() (cloud.Statement, []string, error) {
 	return cloud.Statement{V: 1, Serial: s.id.Serial, Epoch: epoch, BindID: bindID}, s.binding.Recipients(cloud.Clips), nil
 }
 
-// Missed tells of pictures that were not recorded; clip.Store.
+// Missed tells of pictures that were not recorded; clip.Store. Those of a binding
+// before are nobody's any more.
 func (s *clipStore) Missed(m clip.Miss) {
-	if !errors.Is(m.Err, errUnbound) {
-		s.gaps.missed(m)
+	_, since := s.tenure.get()
+	if errors.Is(m.Err, errUnbound) || m.To.Before(since) {
+		return
 	}
+	if m.From.Before(since) {
+		m.From = since
+	}
+	s.gaps.missed(m)
 }
 
 // Create begins a clip; clip.Store.
 func (s *clipStore) Create(_ context.Context, start clip.Start) (clip.Sink, error) {
 	sink, err := s.create(start)
 	if s.failed(err) != nil {
-		if !errors.Is(err, errUnbound) {
+		if !errors.Is(err, errUnbound) && !errors.Is(err, errRebound) {
 			s.gaps.begin(start.Stream, cloud.GapCard, start.Time)
 		}
 		return nil, err
@@ -79,7 +88,7 @@ func (s *clipStore) Create(_ context.Context, start clip.Start) (clip.Sink, erro
 // is ours. It returns err.
 func (s *clipStore) failed(err error) error {
 	switch bad := s.card.Stats().Err; {
-	case err == nil:
+	case err == nil, errors.Is(err, errRebound):
 	case bad != nil:
 		s.health.set("card", bad.Error())
 	default:
@@ -92,6 +101,9 @@ func (s *clipStore) create(start clip.Start) (*clipSink, error) {
 	head, texts, err := s.statement()
 	if err != nil {
 		return nil, err
+	}
+	if bindID, since := s.tenure.get(); head.BindID != bindID || start.Time.Before(since) {
+		return nil, errRebound // the picture is of the owner before, or may be
 	}
 	to, err := seal.ParseRecipients(texts)
 	if err != nil {
@@ -109,6 +121,7 @@ func (s *clipStore) create(start clip.Start) (*clipSink, error) {
 	if err := k.begin(); err != nil {
 		return nil, errors.Join(err, k.file.Abort())
 	}
+	s.run.begin(k.name)
 	return k, nil
 }
 
@@ -123,6 +136,8 @@ type clipSink struct {
 	file    *spool.File
 	sealed  io.WriteCloser
 	plain   int64 // bytes written, in the clear
+	header  int64 // bytes of the file before its first chunk
+	synced  []clipNote
 }
 
 // clipHead is the first line of a clip's journal: what its manifest will say, as
@@ -138,8 +153,9 @@ type clipNote struct {
 	Frames  int    `json:"frames"`
 	Last    uint64 `json:"last"`
 	MS      int64  `json:"ms"`
-	Plain   int64  `json:"plain"` // bytes, in the clear
-	Size    int64  `json:"size"`  // of the file
+	Plain   int64  `json:"plain"`         // bytes, in the clear
+	Size    int64  `json:"size"`          // of the file
+	End     bool   `json:"end,omitempty"` // it is complete
 	Trigger string `json:"trigger,omitempty"`
 	Event   string `json:"event,omitempty"`
 	Urgent  bool   `json:"urgent,omitempty"`
@@ -151,6 +167,7 @@ func (k *clipSink) begin() error {
 	}
 	var err error
 	k.sealed, err = seal.NewWriter(k.file, k.to)
+	k.header = k.file.Size()
 	return err
 }
 
@@ -168,13 +185,19 @@ func (k *clipSink) Write(p []byte) (int, error) {
 	return n, k.store.failed(err)
 }
 
-func (k *clipSink) Sync(info clip.Info) error {
-	err := k.note(clipNote{Frames: info.Frames, Last: info.LastFrame, MS: info.Duration.Milliseconds(), Plain: k.plain,
-		Size: k.file.Size(), Trigger: info.Trigger, Event: info.Event, Urgent: info.Urgent})
+func (k *clipSink) Sync(info clip.Info) error { return k.store.failed(k.sync(info, false)) }
+
+func (k *clipSink) sync(info clip.Info, end bool) error {
+	n := clipNote{Frames: info.Frames, Last: info.LastFrame, MS: info.Duration.Milliseconds(), Plain: k.plain,
+		Size: k.file.Size(), End: end, Trigger: info.Trigger, Event: info.Event, Urgent: info.Urgent}
+	err := k.note(n)
 	if err == nil {
 		err = k.file.Sync()
 	}
-	return k.store.failed(err)
+	if err == nil {
+		k.synced = append(k.synced, n)
+	}
+	return err
 }
 
 // Stale tells that the clip should end with this GOP: it is sealed to somebody
@@ -184,17 +207,55 @@ func (k *clipSink) Stale() bool {
 	return slices.ContainsFunc(k.members, func(m string) bool { return !slices.Contains(now, m) })
 }
 
-func (k *clipSink) Abort() {
-	k.store.open.Add(^uint64(0))
-	k.store.failed(k.file.Abort())
+// Fail leaves what is whole of what was synced to recover, which closes it as cut,
+// now or when the card is back; clip.Sink. What the recorder records again is
+// never in both: recover keeps to what is told here.
+func (k *clipSink) Fail(newest uint64) uint64 {
+	s := k.store
+	s.open.Add(^uint64(0))
+	if _, bindID, _ := s.binding.Binding(); bindID != k.head.BindID {
+		s.run.end(k.name, clipNote{})
+		s.failed(k.file.Abort())
+		return newest + 1
+	}
+	kept := k.kept()
+	if kept.Frames == 0 {
+		s.run.end(k.name, clipNote{})
+		s.failed(k.file.Abort())
+		return k.head.Details.FirstFrame
+	}
+	s.failed(k.file.Leave())
+	s.run.end(k.name, k.synced[len(k.synced)-1])
+	return kept.Last + 1
+}
+
+// kept is the last fragment that is wholly in what was synced, as seal.Whole tells
+// of it; the card may be gone.
+func (k *clipSink) kept() (last clipNote) {
+	if len(k.synced) == 0 {
+		return last
+	}
+	newest := k.synced[len(k.synced)-1]
+	if newest.End {
+		return newest
+	}
+	const plain = 64 << 10 // of a chunk of age, which has a tag
+	whole := (newest.Size - k.header) / (plain + 16) * plain
+	for _, n := range k.synced {
+		if n.Plain <= whole {
+			last = n
+		}
+	}
+	return last
 }
 
 // Close seals the end, signs the manifest and commits both to the card.
 func (k *clipSink) Close(info clip.Info) error {
-	defer k.store.open.Add(^uint64(0))
 	if err := k.store.failed(k.close(info)); err != nil {
 		return err
 	}
+	k.store.open.Add(^uint64(0))
+	k.store.run.forget(k.name)
 	k.store.closed.Add(1)
 	k.store.gaps.recorded(k.head.Stream, k.began)
 	k.store.health.clear("card")
@@ -204,7 +265,10 @@ func (k *clipSink) Close(info clip.Info) error {
 
 func (k *clipSink) close(info clip.Info) error {
 	if err := k.sealed.Close(); err != nil {
-		return errors.Join(err, k.file.Abort())
+		return err
+	}
+	if err := k.sync(info, true); err != nil {
+		return err
 	}
 	d := &k.head.Details
 	d.DurationMS, d.Frames, d.LastFrame = info.Duration.Milliseconds(), info.Frames, info.LastFrame
@@ -220,13 +284,13 @@ func lane(urgent bool) spool.Lane {
 }
 
 // commit signs the manifest of a file that is complete, and puts both on the
-// card. After an error the file is given up.
+// card. After an error of the card the file is left, after others still open.
 func (s *clipStore) commit(file *spool.File, name string, head clipHead, lane spool.Lane, to seal.Recipients) error {
 	token, n, err := s.manifest(file, name, head, to)
 	if err != nil {
-		return errors.Join(err, file.Abort())
+		return err
 	}
-	_, err = file.Commit(lane, []byte(token))
+	_, err = file.CommitOrLeave(lane, []byte(token))
 	s.chains.done(n, err)
 	return err
 }

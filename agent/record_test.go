@@ -77,6 +77,7 @@ func TestP7_ClipOfAnotherBindingIsThrownAway(t *testing.T) {
 	b.fragments(k, 1, 1000)
 	require.NoError(t, b.binding.Unbind())
 	require.ErrorIs(t, k.Close(b.info(25)), errRebound)
+	require.Equal(t, uint64(30), k.Fail(29), "nothing of it may be recorded again")
 	require.Empty(t, b.names())
 	left, err := os.ReadDir(filepath.Join(b.cardDir(), "open"))
 	require.NoError(t, err)
@@ -90,9 +91,9 @@ func TestP5_NothingReadableIsWritten(t *testing.T) {
 	b.start()
 	marker := []byte("PLAINTEXT-MARKER-0123456789")
 	end := map[string]func(k *clipSink){
-		"closed":  func(k *clipSink) { require.NoError(t, k.Close(b.info(1))) },
-		"aborted": func(k *clipSink) { k.Abort() },
-		"open":    func(*clipSink) {},
+		"closed": func(k *clipSink) { require.NoError(t, k.Close(b.info(1))) },
+		"failed": func(k *clipSink) { k.Fail(24) },
+		"open":   func(*clipSink) {},
 	}
 	for _, stop := range end {
 		k := b.create()

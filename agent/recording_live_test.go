@@ -47,7 +47,7 @@ type reelSink struct {
 
 func (s *reelSink) Write(p []byte) (int, error) { return len(p), nil }
 func (s *reelSink) Sync(clip.Info) error        { return nil }
-func (s *reelSink) Abort()                      {}
+func (s *reelSink) Fail(newest uint64) uint64   { return newest + 1 }
 func (s *reelSink) Close(i clip.Info) error {
 	s.reel.mu.Lock()
 	defer s.reel.mu.Unlock()

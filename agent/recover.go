@@ -19,6 +19,7 @@ import (
 // not told any more.
 func (s *clipStore) rebind() {
 	_, bindID, bound := s.binding.Binding()
+	s.tenure.set(bindID)
 	if !bound {
 		return
 	}
@@ -43,17 +44,22 @@ func (s *clipStore) recover(fresh bool) error {
 			return err
 		}
 	}
+	if !fresh && !s.cuts.over() {
+		return nil
+	}
 	var errs error
 	for _, u := range s.card.Unfinished() {
-		if s.notOurs(u) {
+		if s.notOurs(u) || s.run.isOpen(u.Name) {
 			continue
 		}
 		frames, err := s.finish(u, bindID)
 		if err == nil {
+			s.run.forget(u.Name)
 			s.log().Info("a clip that was cut", zap.String("clip", u.Name), zap.Int("frames_kept", frames))
 		}
 		errs = errors.Join(errs, err)
 	}
+	s.cuts.note(errs)
 	return errs
 }
 
@@ -78,9 +84,12 @@ func (s *clipStore) finish(u spool.Unfinished, bindID string) (frames int, err e
 		return 0, err
 	}
 	d := &head.Details
-	d.Frames, d.LastFrame, d.DurationMS, d.Cut = last.Frames, last.Last, last.MS, true
+	d.Frames, d.LastFrame, d.DurationMS, d.Cut = last.Frames, last.Last, last.MS, !last.End
 	d.Trigger, d.Event = last.Trigger, last.Event
-	return last.Frames, s.commit(file, u.Name, head, lane(last.Urgent), to)
+	if err = s.commit(file, u.Name, head, lane(last.Urgent), to); err != nil {
+		err = errors.Join(err, file.Leave()) // until it can be signed
+	}
+	return last.Frames, err
 }
 
 // whole tells up to which byte a cut clip is whole, and which fragment is the last
@@ -95,13 +104,21 @@ func (s *clipStore) whole(u spool.Unfinished) (head clipHead, last clipNote, siz
 			return head, last, 0, nil
 		}
 	}
+	notes = s.run.synced(u.Name, notes)
+	if len(notes) == 0 {
+		return head, last, 0, nil
+	}
+	newest := notes[len(notes)-1]
+	if newest.End && u.Size >= newest.Size {
+		return head, newest, newest.Size, nil
+	}
 	f, err := s.card.OpenUnfinished(u.Name)
 	if err != nil {
 		return head, last, 0, err
 	}
 	defer f.Close()
 	// Beyond what was synced may be anything.
-	size, plain, err := seal.Whole(upTo{f, min(u.Size, notes[len(notes)-1].Size)})
+	size, plain, err := seal.Whole(upTo{f, min(u.Size, newest.Size)})
 	if errors.Is(err, seal.ErrNotSealed) {
 		return head, last, 0, nil
 	}

@@ -17,7 +17,7 @@ func (s *nullStore) Write(p []byte) (int, error)                 { s.bytes += le
 func (s *nullStore) Sync(Info) error                             { return nil }
 func (s *nullStore) Missed(Miss)                                 {}
 func (s *nullStore) Close(Info) error                            { return nil }
-func (s *nullStore) Abort()                                      {}
+func (s *nullStore) Fail(uint64) uint64                          { return 0 }
 
 // BenchmarkFrame is the recorder's cost of one picture of 10 KB at 25 fps, and
 // of the sound that belongs to it.

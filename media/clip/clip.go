@@ -40,8 +40,9 @@ type Start struct {
 	Order                // as it is then
 }
 
-// Sink takes one clip. It is used by one goroutine, and ended by either Close or
-// Abort, once; nothing is called after that. Any error ends the clip by Abort.
+// Sink takes one clip. It is used by one goroutine, and ended by a Close without
+// error or by Fail, once; nothing is called after that. Any error, also of Close,
+// is followed by Fail.
 type Sink interface {
 	// Write takes the bytes of the MP4 in order, in the clear: they are to be
 	// sealed before they touch anything (P5). First ftyp and moov, then one call
@@ -50,10 +51,13 @@ type Sink interface {
 	// Sync is called after every fragment: what was written is to survive a
 	// power cut, as far as it can (R3). Info is of what has been written.
 	Sync(Info) error
-	// Close completes the clip. If it fails, the clip is the sink's to clean up.
+	// Close completes the clip.
 	Close(Info) error
-	// Abort throws the clip away.
-	Abort()
+	// Fail ends a clip that can't go on, whose newest picture has this number. What
+	// was synced of it is kept as far as it can be, as a clip that was cut; Fail
+	// returns the number of the first picture that may be recorded once more: the
+	// clip's first if nothing is kept, the one after newest if none may be.
+	Fail(newest uint64) (next uint64)
 }
 
 // Info describes what is in a file: at Close the whole clip.
@@ -137,7 +141,8 @@ type Recorder struct {
 	end     time.Time      // capture of the key frame that closes it
 	held    []media.Sample // what came since, that key frame first
 	over    bool           // nothing is wanted of the newest picture
-	next    uint64         // pictures before this number are in clips, or beyond reach
+	next    uint64         // pictures before this number are in clips, or beyond reach, or not to be kept
+	early   bool           // the newest key frame read is from before Forget
 	seen    picture        // the newest one read
 	fresh   *mark          // what is wanted, while nothing of it was read yet
 	lagged  bool           // those between it and the next were lost to the ring

@@ -103,6 +103,8 @@ type memStore struct {
 	clips  []*memClip
 	missed []Miss
 	aborts int
+	keeps  bool // what was synced of a clip that fails
+	past   bool // nothing of a clip that fails may be recorded again
 	create func(ctx context.Context) error
 	write  func(n int) error // n: calls so far in this clip
 	sync   func() error
@@ -119,6 +121,8 @@ type memClip struct {
 	writes int
 	synced int
 	last   Info      // of Sync
+	kept   Info      // of the last one that was right
+	keptTo int       // length of data then
 	at     time.Time // of Close
 	done   bool
 }
@@ -174,24 +178,28 @@ func (c *memClip) Sync(i Info) error {
 	if c.store.synced != nil {
 		c.store.synced(c, i)
 	}
-	return call(c.store.sync)
+	err := call(c.store.sync)
+	if err == nil {
+		c.kept, c.keptTo = i, c.synced
+	}
+	return err
 }
 
 func (c *memClip) Close(info Info) error {
 	if c.done {
 		panic(misuse)
 	}
-	c.done, c.info, c.at = true, info, time.Now()
 	if err := call(c.store.close); err != nil {
 		return err
 	}
+	c.done, c.info, c.at = true, info, time.Now()
 	c.store.mu.Lock()
 	defer c.store.mu.Unlock()
 	c.store.clips = append(c.store.clips, c)
 	return nil
 }
 
-func (c *memClip) Abort() {
+func (c *memClip) Fail(newest uint64) uint64 {
 	if c.done {
 		panic(misuse)
 	}
@@ -199,6 +207,16 @@ func (c *memClip) Abort() {
 	c.store.mu.Lock()
 	defer c.store.mu.Unlock()
 	c.store.aborts++
+	switch {
+	case c.store.past:
+		return newest + 1
+	case !c.store.keeps || c.kept.Frames == 0:
+		return c.start.FirstFrame
+	}
+	c.info, c.at, c.data = c.kept, time.Now(), c.data[:c.keptTo]
+	c.info.Cut = true
+	c.store.clips = append(c.store.clips, c)
+	return c.kept.LastFrame + 1
 }
 
 // record runs a recorder in a bubble while scene plays, then ends it by ctx.

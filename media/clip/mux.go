@@ -49,13 +49,28 @@ type clip struct {
 	gopSize  int    // size() then
 	placed   int    // pictures that are in a fragment, or were
 	newest   uint64 // number of the last of them
-	synced   bool   // a fragment is safe
+	synced   []upTo // the fragments that are safe
 
 	order    Order     // it is closed with
 	want     Order     // what is wanted of the newest picture
 	changed  bool      // that is not what it began with
 	unwanted time.Time // since when nothing is wanted; zero: something is
 	asked    time.Time // when a key frame was asked for; zero: not yet
+}
+
+// upTo is where a fragment ends: the number of its last picture, and the ticks of
+// all until then.
+type upTo struct{ newest, ticks uint64 }
+
+// before is when the picture before this one ended, as far as fragments tell.
+func (c *clip) before(seq uint64) time.Time {
+	end := c.zero
+	for _, s := range c.synced {
+		if s.newest < seq {
+			end = c.zero.Add(time.Duration(s.ticks) * time.Second / videoClock)
+		}
+	}
+	return end
 }
 
 // track collects the samples of one track for a fragment. base is the position
@@ -228,7 +243,7 @@ func (c *clip) flush() error {
 	if err := c.sink.Sync(c.info(false)); err != nil {
 		return fmt.Errorf("syncing: %w", err)
 	}
-	c.synced = true
+	c.synced = append(c.synced, upTo{c.newest, c.video.next})
 	return nil
 }
 

@@ -35,6 +35,7 @@ type mark struct {
 type orders struct {
 	mu   sync.Mutex
 	list []mark        // times rise; before the first nothing is wanted
+	gone time.Time     // of Forget
 	wake chan struct{} // capacity 1
 }
 
@@ -52,6 +53,41 @@ func (r *Recorder) Follow(o Order, since time.Time) {
 		m.first = &picture{seq: s.Seq, time: s.Time}
 	}
 	r.orders.follow(m)
+}
+
+// Forget says that nothing captured before t is to be recorded from now on, not
+// even for the sake of a picture after it: a clip that begins then begins with the
+// first key frame from t on, which is asked for. Nobody wanted it to be kept, or
+// it was somebody else's. It may be called as Follow, before what it is for.
+func (r *Recorder) Forget(t time.Time) {
+	r.orders.mu.Lock()
+	defer r.orders.mu.Unlock()
+	if t.After(r.orders.gone) {
+		r.orders.gone = t
+	}
+}
+
+func (o *orders) floor() time.Time {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.gone
+}
+
+// skipForgotten leaves out the pictures from before Forget, as far as the ring
+// has a key frame for them.
+func (r *Recorder) skipForgotten() {
+	floor := r.orders.floor()
+	if floor.IsZero() {
+		return
+	}
+	s, ok := r.stream.Ring.KeySince(floor, r.next)
+	if !ok || !s.Time.Before(floor) {
+		return
+	}
+	r.next = s.Seq + 1
+	if _, ok := r.stream.Ring.KeySince(floor, r.next); !ok && r.cfg.WantKeyframe != nil {
+		r.cfg.WantKeyframe()
+	}
 }
 
 func (o *orders) follow(m mark) {

@@ -48,18 +48,19 @@ func (r *Recorder) Run(ctx context.Context) error {
 	}
 }
 
-// abandon leaves nothing open, also after a panic: what was open then is tried
-// again when Run is.
+// abandon leaves nothing open, also after a panic: what could not be kept of the
+// clip is tried again when Run is.
 func (r *Recorder) abandon() {
 	if c := r.open; c != nil {
-		c.sink.Abort()
-		r.missed.add(c.first, c.last.Seq, c.zero, c.last.Time.Add(c.frameTime()), errFailed)
+		r.open = nil
+		r.leave(c, errFailed)
 	}
 	r.open, r.closing, r.held, r.rd = nil, false, nil, nil
 }
 
 // record records from m on until nothing is wanted any more.
 func (r *Recorder) record(ctx context.Context, m mark) error {
+	r.skipForgotten()
 	r.rd = r.stream.Ring.NewReaderSince(m.from, r.next)
 	defer r.rd.Close()
 	quiet := newSilence(ctx)
@@ -248,7 +249,7 @@ func (r *Recorder) takePicture(s media.Sample) {
 		return
 	}
 	r.wantKey(&s)
-	if r.check(c.picture(&s)) && c.synced {
+	if r.check(c.picture(&s)) && len(c.synced) > 0 {
 		r.missed.tell(r.store)
 	}
 }
@@ -275,7 +276,11 @@ func (r *Recorder) begin(ctx context.Context, s media.Sample, want mark) {
 			return
 		}
 	}
+	if s.Key {
+		r.early = s.Time.Before(r.orders.floor())
+	}
 	switch {
+	case r.early:
 	case want.Trigger == "":
 		r.over = !r.retry || ctx.Err() != nil
 	case !s.Key || r.retry || !r.trouble.over(time.Now()):
@@ -387,7 +392,7 @@ func (r *Recorder) finish(end time.Time, cut bool) {
 		return
 	}
 	r.open = nil
-	if c.synced {
+	if len(c.synced) > 0 {
 		r.missed.tell(r.store)
 	}
 	if err := c.sink.Close(c.info(cut)); err != nil {
@@ -405,17 +410,21 @@ func (r *Recorder) check(err error) bool {
 	}
 	c := r.open
 	r.open = nil
-	c.sink.Abort()
 	r.lost(c, err)
 	return false
 }
 
-// lost: the store has not kept the clip. What the ring still holds of it is
-// tried again later.
+// lost: the store has failed. What it has not kept of the clip is tried again
+// later, as far as the ring still holds it.
 func (r *Recorder) lost(c *clip, err error) {
 	r.failed(err)
-	if c.frames > 0 {
-		r.missed.add(c.first, c.last.Seq, c.zero, c.last.Time.Add(c.frameTime()), err)
+	r.leave(c, err)
+}
+
+func (r *Recorder) leave(c *clip, err error) {
+	r.next = max(r.next, c.sink.Fail(c.last.Seq))
+	if first := max(r.next, c.first); c.frames > 0 {
+		r.missed.add(first, c.last.Seq, c.before(first), c.last.Time.Add(c.frameTime()), err)
 	}
 }
 
