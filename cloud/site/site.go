@@ -275,6 +275,9 @@ func (c *Chooser) homeIsBack(ctx context.Context) bool {
 	c.mu.Lock()
 	home := c.home
 	c.mu.Unlock()
+	if home < 0 {
+		return false // the binding has just ended
+	}
 	began := time.Now()
 	_, err := c.probe(ctx, c.cfg.Sites[home])
 	c.mu.Lock()

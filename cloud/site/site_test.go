@@ -466,6 +466,16 @@ func TestP10_HomeBelongsToOneBinding(t *testing.T) {
 	})
 }
 
+// The binding ends between the look at the clock and the look at home.
+func TestP10_R5_NobodyLooksAtAHomeThatIsGone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	c := w.chooser("")
+	c.settle()
+	require.False(t, c.homeIsBack(t.Context()))
+	require.Empty(t, w.taken)
+}
+
 // Power is cut after the binding and before the file says so.
 func TestP10_HomeIsWhereTheCameraWasBound(t *testing.T) {
 	t.Parallel()
