@@ -81,15 +81,20 @@ func (a *Agent) linkChanged(err error) {
 	}
 }
 
-// presenceStatement signs that the camera is there; an unbound one says nothing.
+// presenceStatement signs that the camera is there, and where its chains end; an
+// unbound one says nothing.
 func (a *Agent) presenceStatement(online bool) []byte {
 	epoch, bindID, bound := a.binding.Binding()
 	if !bound {
 		return nil
 	}
+	heads := map[string]cloud.ChainHead{}
+	for stream, h := range a.chains.heads(bindID) {
+		heads[stream] = cloud.ChainHead(h)
+	}
 	token, err := seal.Sign(cloud.TypPresence, a.id.Signing, cloud.Presence{
 		Statement: cloud.Statement{V: 1, Serial: a.id.Serial, Epoch: epoch, BindID: bindID},
-		Online:    online, Sequence: a.presence.Add(1),
+		Online:    online, Sequence: a.presence.Add(1), Heads: heads,
 	})
 	if err != nil {
 		a.log.Error("presence", zap.Error(err))

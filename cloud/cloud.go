@@ -287,6 +287,14 @@ type Presence struct {
 	Statement
 	Online   bool   `json:"online"`
 	Sequence uint64 `json:"sequence"`
+	// Heads are those of the chains, by stream, as of then: nothing up to there may be missing.
+	Heads map[string]ChainHead `json:"heads,omitempty"`
+}
+
+// ChainHead is the newest statement of a stream's chain.
+type ChainHead struct {
+	Sequence uint64 `json:"sequence"`
+	Hash     string `json:"hash"` // SHA-256 of its compact text, hex
 }
 
 // Manifest is the signed statement about one clip. One chain per epoch and stream.
