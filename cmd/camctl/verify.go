@@ -72,16 +72,37 @@ func (c *ctl) verifyFolder(ctx context.Context, dir string) error {
 func (c *ctl) verifyStore(ctx context.Context, from *sourceFlags, partial bool) error {
 	return c.from(ctx, from, func(o owned, g *fetch.Getter) error {
 		check := verify.Check{Camera: g.Camera, Secret: g.Secret, Store: remoteStore{g}, All: true, Partial: partial, Workers: cloudWorkers}
-		before, err := o.home.Heads(o.camera)
+		before, err := o.home.Heads(o.camera) // before the camera tells new ones
+		if err := c.askCamera(ctx, o, &check); err != nil {
+			c.warn(fmt.Sprintf("the camera does not tell where its chains end: %v", err))
+			c.askBroker(ctx, o)
+			before, _ = o.home.Heads(o.camera)
+		}
 		if err != nil {
 			c.warn(err.Error())
 		}
 		check.Seen = headsOf(before)
-		if err := c.askCamera(ctx, o, &check); err != nil {
-			c.warn(fmt.Sprintf("the camera does not tell where its chains end: %v", err))
-		}
 		return c.runCheck(ctx, check)
 	})
+}
+
+// askBroker remembers what the broker keeps of the camera's own word, if anything.
+func (c *ctl) askBroker(ctx context.Context, o owned) {
+	if o.noCloud != nil || o.account.Broker == "" {
+		return
+	}
+	b, err := remote.Connect(ctx, o.home, o.account, c.timeout)
+	if err != nil {
+		return // told already
+	}
+	defer b.Close()
+	if p, err := b.Presence(ctx, o.camera); err == nil {
+		st := command.Status{Chains: map[string]command.ChainHead{}}
+		for stream, h := range p.Heads {
+			st.Chains[stream] = command.ChainHead(h)
+		}
+		c.sawHeads(o, st)
+	}
 }
 
 // askCamera asks for the heads of the chains, and for what is on the card only.

@@ -10,6 +10,7 @@ import (
 
 	"iid2secure.nl/camagent/cloud"
 	"iid2secure.nl/camagent/cloud/link"
+	"iid2secure.nl/camagent/cloud/seal"
 
 	"iid2secure.nl/camagent/cmd/camctl/internal/home"
 )
@@ -79,6 +80,31 @@ func (b *Broker) Conn(ctx context.Context, serial cloud.Serial) (*link.AppConn, 
 		return nil, fmt.Errorf("broker: conversation with camera %v: %w", serial, err)
 	}
 	return conn, nil
+}
+
+// Presence is the camera's last signed word of itself, as the broker keeps it. Who
+// runs the broker can hold it back, or show an older one, and can't make one.
+func (b *Broker) Presence(ctx context.Context, c home.Camera) (cloud.Presence, error) {
+	ctx, cancel := context.WithTimeout(ctx, b.timeout)
+	defer cancel()
+	states, err := b.app.Status(ctx, c.Serial)
+	if err != nil {
+		return cloud.Presence{}, fmt.Errorf("broker: %w", err)
+	}
+	var p cloud.Presence
+	select {
+	case token := <-states:
+		err = seal.Verify(cloud.TypPresence, c.Signing, string(token), &p)
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	if err == nil && (p.Serial != c.Serial || p.Epoch != c.Epoch || p.BindID != c.BindID) {
+		err = errors.New("is of another camera or binding")
+	}
+	if err != nil {
+		return cloud.Presence{}, fmt.Errorf("presence of camera %v: %w", c.Serial, err)
+	}
+	return p, nil
 }
 
 // Session opens a session with a paired camera by this broker alone; the

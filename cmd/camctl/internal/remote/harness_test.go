@@ -165,6 +165,7 @@ type camera struct {
 	sessions *channel.Server
 	mu       sync.Mutex
 	ran      []string
+	presence []byte
 }
 
 // newCamera is one that belongs to ann; broker may be "".
@@ -193,7 +194,7 @@ func newCameraAt(t *testing.T, a *authority, broker, address string) *camera {
 		pool := x509.NewCertPool()
 		pool.AddCert(a.cert)
 		c.link, err = link.NewDevice(link.DeviceConfig{Broker: broker, Serial: c.serial,
-			TLS: &tls.Config{Certificates: []tls.Certificate{own}, RootCAs: pool}, Log: zap.NewNop()})
+			TLS: &tls.Config{Certificates: []tls.Certificate{own}, RootCAs: pool}, Log: zap.NewNop(), Presence: c.status})
 		require.NoError(t, err)
 		inbox = c.link.Inbox()
 		work.Go(func() { c.link.Run(ctx) })
@@ -255,6 +256,12 @@ func (c *camera) execute(_ context.Context, _ string, cmd cloud.Command) cloud.R
 	c.mu.Unlock()
 	c.during(cmd.Name)
 	return cloud.Reply{Result: cmd.Args}
+}
+
+func (c *camera) status(bool) []byte {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.presence
 }
 
 func (c *camera) log() []string {
