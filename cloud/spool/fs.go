@@ -18,8 +18,8 @@ type FS interface {
 	Open(path string) (io.ReadSeekCloser, error)
 	ReadDir(path string) ([]fs.DirEntry, error)
 	Stat(path string) (fs.FileInfo, error)
-	Mkdir(path string) error // mode 0700, no error if it is there
-	Rename(from, to string) error
+	Mkdir(path string) error                 // mode 0700, no error if it is there; what it is made of is durable
+	Rename(from, to string) error            // the file's bytes are durable
 	Remove(path string) error                // file or empty folder
 	Truncate(path string, size int64) error  // durably
 	SyncDir(path string) error               // makes names in it durable
@@ -43,8 +43,16 @@ func (osFS) Create(path string) (WFile, error) {
 func (osFS) Open(path string) (io.ReadSeekCloser, error) { return os.Open(path) }
 func (osFS) ReadDir(path string) ([]fs.DirEntry, error)  { return os.ReadDir(path) }
 func (osFS) Stat(path string) (fs.FileInfo, error)       { return os.Stat(path) }
-func (osFS) Rename(from, to string) error                { return os.Rename(from, to) }
 func (osFS) Remove(path string) error                    { return os.Remove(path) }
+
+// Rename syncs the file, too: on a FAT its new name holds size and place of the
+// bytes, which the folder's fsync alone may leave out.
+func (osFS) Rename(from, to string) error {
+	if err := os.Rename(from, to); err != nil {
+		return err
+	}
+	return durable.SyncDir(to) // it does what a file needs
+}
 
 func (osFS) Truncate(path string, size int64) error {
 	f, err := os.OpenFile(path, os.O_WRONLY, 0)
@@ -59,10 +67,14 @@ func (osFS) Truncate(path string, size int64) error {
 }
 
 func (osFS) Mkdir(path string) error {
-	if err := os.Mkdir(path, 0o700); !errors.Is(err, fs.ErrExist) {
-		return err
+	err := os.Mkdir(path, 0o700)
+	if err == nil {
+		return durable.SyncDir(path) // on a FAT it is made of bytes, too
 	}
-	return nil
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	return err
 }
 
 func (osFS) SyncDir(path string) error { return durable.SyncDir(path) }

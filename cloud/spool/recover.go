@@ -6,6 +6,7 @@ import (
 	"maps"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"go.uber.org/zap"
 )
@@ -184,9 +185,14 @@ func (s *Spool) settleHour(hour string, parts map[string]int64) (lists [trees][]
 		}
 	}
 	for _, path := range temporary {
-		if err := s.removed(path); err != nil {
+		done, err := s.settleTemporary(path)
+		if err != nil {
 			return lists, false, err
 		}
+		changed = changed || done
+	}
+	if changed {
+		return lists, true, nil
 	}
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		done, err := s.settle(all[name], parts)
@@ -196,6 +202,27 @@ func (s *Spool) settleHour(hour string, parts map[string]int64) (lists [trees][]
 		changed = changed || done
 	}
 	return lists, changed, nil
+}
+
+// settleTemporary removes a temporary file. But a FAT on which a rename was cut may
+// hold the new name without bytes, and the whole file under the old one: then it is
+// renamed once more. changed: the hour is to be read again.
+func (s *Spool) settleTemporary(path string) (changed bool, err error) {
+	to := strings.TrimSuffix(strings.TrimSuffix(path, extTmp), extPart)
+	if !s.isEmpty(to) {
+		return false, s.removed(path)
+	}
+	if err := s.removed(to); err != nil || s.isEmpty(path) {
+		return true, errors.Join(err, s.removed(path))
+	}
+	s.st.Finished++
+	return true, errors.Join(s.fs.Rename(path, to), s.fs.SyncDir(filepath.Dir(to)))
+}
+
+// isEmpty tells whether a file is there and has no bytes.
+func (s *Spool) isEmpty(path string) bool {
+	st, err := s.fs.Stat(path)
+	return err == nil && st.Size() == 0
 }
 
 // removed removes a file and counts it.
@@ -217,13 +244,15 @@ func (s *Spool) settle(f *found, parts map[string]int64) (changed bool, err erro
 		}
 	}
 	file, manifest := f.files()
-	_, part := parts[f.name]
+	size, part := parts[f.name]
 	dropped := f.at[treeDropped].manifest != nil
 	switch {
 	case part && manifest >= 0 && file < 0: // step 3 of a commit
 		delete(parts, f.name)
 		s.st.Finished++
 		return true, s.moveIn(f.name, s.hourPath(manifest, f.name))
+	case part && file >= 0 && size > 0 && s.isEmpty(path(file, extClip)): // a rename that was cut: it is to be done again
+		return true, s.removed(path(file, extClip))
 	case part && file >= 0: // one file, two names
 		delete(parts, f.name)
 		return true, s.removed(s.openPath(f.name) + extClip + extPart)
@@ -242,7 +271,7 @@ func (s *Spool) settle(f *found, parts map[string]int64) (changed bool, err erro
 	return false, nil
 }
 
-// settleTwice leaves a file in one tree, the last.
+// settleTwice leaves a file in one tree: the last, unless it has no bytes there.
 func (s *Spool) settleTwice(f *found, ext string, is func(entry) bool) (bool, error) {
 	first := -1
 	for t := range treeDropped {
@@ -250,7 +279,11 @@ func (s *Spool) settleTwice(f *found, ext string, is func(entry) bool) (bool, er
 			continue
 		}
 		if first >= 0 {
-			return true, s.removed(filepath.Join(s.hourPath(first, f.name), f.name+ext))
+			older, newer := filepath.Join(s.hourPath(first, f.name), f.name+ext), filepath.Join(s.hourPath(t, f.name), f.name+ext)
+			if s.isEmpty(newer) && !s.isEmpty(older) {
+				return true, s.removed(newer)
+			}
+			return true, s.removed(older)
 		}
 		first = t
 	}

@@ -33,6 +33,8 @@
 // # Recovery, at every Attach that takes hold of a card, hour by hour
 //
 //  1. Temporary files (.jws.tmp, .jpg.age.part) are removed: nobody was told that they exist.
+//     But where the final name is there without bytes, a FAT has half done a rename: it is
+//     done again. So it is with a .part and an empty clip, and with the halves of a release.
 //  2. A .part with its manifest is a commit cut after step 2: steps 3 and 4 follow.
 //  3. If one of a pair lies under uploaded/ and the other under pending/, a
 //     release was cut: the other one follows.
