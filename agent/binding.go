@@ -19,8 +19,8 @@ func (a *Agent) follow(ctx context.Context) error {
 		changed := a.binding.Changed()
 		_, bindID, bound := a.binding.Binding()
 		a.camera.settings.rebind(bindID)
-		a.clips.rebind()
-		if !bound {
+		if a.clips.rebind() || !bound { // unbound and bound again may be one change
+			a.camera.apply(false)
 			a.camera.forget()
 		}
 		a.camera.apply(bound)
@@ -48,7 +48,10 @@ func (a *Agent) deliverReceipt(ctx context.Context, changed <-chan struct{}) err
 		if !ok || a.ask == nil {
 			break
 		}
-		err := a.offerReceipt(ctx, notice)
+		err := a.offerReceipt(ctx, notice, changed)
+		if isClosed(changed) {
+			return nil
+		}
 		a.health.report("receipt", err)
 		if err == nil {
 			a.uploader.Kick()
@@ -73,11 +76,32 @@ func (a *Agent) deliverReceipt(ctx context.Context, changed <-chan struct{}) err
 	}
 }
 
-func (a *Agent) offerReceipt(ctx context.Context, notice cloud.ReceiptNotice) error {
+// offerReceipt gives up when the binding changes: nothing may hold up what that
+// takes, and it may be another one's receipt then.
+func (a *Agent) offerReceipt(ctx context.Context, notice cloud.ReceiptNotice, changed <-chan struct{}) error {
 	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
 	defer cancel()
+	go func() {
+		select {
+		case <-changed:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
 	if err := a.ask(ctx, cloud.AskReceipt, notice, nil); err != nil {
 		return fmt.Errorf("the cloud has not booked the binding, clips stay on the card: %w", err)
 	}
+	if isClosed(changed) {
+		return nil // it may be another one's by now, and is offered again
+	}
 	return a.binding.ReceiptTaken()
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
 }

@@ -42,6 +42,7 @@ type decision struct {
 	order   clip.Order
 	since   time.Time // zero: now
 	changed bool      // it is another one than before
+	forget  time.Time // what was captured before is not to be kept: the mode was off; zero: nothing new
 	next    time.Time // when it may be another one by itself; zero: never
 }
 
@@ -77,6 +78,7 @@ func (d *decider) reset() { d.started, d.lasting, d.event = false, nil, nil }
 // decide tells what holds at now, while the settings want mode ("": unbound).
 // scheduled: the mode is that of the windows of a schedule.
 func (d *decider) decide(now time.Time, mode string, scheduled bool) decision {
+	off := !records(d.mode) && d.last.Trigger == ""
 	if records(mode) && !records(d.mode) {
 		d.since = now
 	}
@@ -90,6 +92,9 @@ func (d *decider) decide(now time.Time, mode string, scheduled bool) decision {
 	}
 	out := decision{order: d.order(scheduled), since: ended, next: d.next()}
 	out.changed = out.order != d.last
+	if off && (records(mode) || out.order.Trigger != "") {
+		out.forget = now
+	}
 	d.last = out.order
 	return out
 }

@@ -86,6 +86,7 @@ func (r *recording) act(change func(*decider)) {
 	}
 	was := r.decider.last
 	is := r.decider.decide(now, mode, scheduled)
+	r.recorder.Forget(is.forget)
 	if is.changed {
 		r.recorder.Follow(is.order, is.since)
 		if was.Trigger != is.order.Trigger || was.Event != is.order.Event {

@@ -16,17 +16,18 @@ import (
 )
 
 // rebind begins the numbers of a new binding; what belongs to the one before is
-// not told any more.
-func (s *clipStore) rebind() {
+// not told any more. It tells whether there is another one than before.
+func (s *clipStore) rebind() (another bool) {
 	_, bindID, bound := s.binding.Binding()
-	s.tenure.set(bindID)
+	another = s.tenure.set(bindID)
 	if !bound {
-		return
+		return another
 	}
 	s.gaps.rebind(bindID)
 	if err := s.chains.begin(bindID); err != nil {
 		s.health.set("records", err.Error())
 	}
+	return another
 }
 
 // tend does what the card needs now and then, and first of all what it needs when
