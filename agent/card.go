@@ -20,7 +20,8 @@ func (a *Agent) openCard() error {
 	dir := a.cfg.Card.Dir
 	c := a.cfg.Card
 	a.card = spool.New(dir, spool.Config{MaxBytes: int64(c.LimitMB) << 20, MinFree: int64(c.MinFreeMB) << 20,
-		MaxAge: time.Duration(c.MaxDays) * 24 * time.Hour, Now: a.agingClock, Owner: owner(a.id.Serial, a.binding), RequireMount: c.RequireMount, Log: a.log.Named("card")})
+		MaxAge: time.Duration(c.MaxDays) * 24 * time.Hour, Now: a.agingClock, Owner: owner(a.id.Serial, a.binding), Leaving: a.chains.leaving, RequireMount: c.RequireMount, Log: a.log.Named("card")})
+	a.chains.card = a.card.ID
 	gaps := openGaps(a.cfg.StateDir, a.clock.Boot(), a.clock.At, func(err error) { a.health.report("records", err) })
 	a.clips = &clipStore{id: a.id, binding: a.binding, card: a.card, chains: a.chains, gaps: gaps, clock: a.clock, health: a.health}
 	a.clips.rebind()

@@ -26,6 +26,8 @@ type chains struct {
 	lost   error           // the file is lost: there are no numbers until restore
 	flying map[number]bool // signed, and on its way to the card
 	failed map[number]bool // signed in this run, and the card has not taken it
+	unsaid map[string]bool // names that have arrived, of which the file does not tell yet
+	card   func() string   // id of the card that is in the camera; nil: not known
 	dirty  time.Time       // since when the file tells of numbers that have arrived; zero: it does not
 }
 
@@ -39,13 +41,14 @@ type chainState struct {
 type number struct {
 	Stream   string `json:"stream"`
 	Sequence uint64 `json:"sequence"`
-	Name     string `json:"name"` // as the card calls it
+	Name     string `json:"name"`           // as the card calls it
+	Card     string `json:"card,omitempty"` // on which it was to lie
 }
 
 // openChains reads the file. If it is damaged, or is missing although the camera
 // has been bound before (bindID), there are no numbers until restore.
 func openChains(dir, bindID string) (*chains, error) {
-	c := &chains{path: filepath.Join(dir, "chains.json"), flying: map[number]bool{}, failed: map[number]bool{}}
+	c := &chains{path: filepath.Join(dir, "chains.json"), flying: map[number]bool{}, failed: map[number]bool{}, unsaid: map[string]bool{}}
 	found, err := durable.ReadJSON(c.path, &c.state)
 	var io *fs.PathError
 	switch {
@@ -80,7 +83,10 @@ func (c *chains) sign(bindID, stream, name string, build func(sequence uint64, p
 	}
 	next := c.copyOf(bindID)
 	head := next.Heads[stream]
-	n = number{stream, head.Sequence + 1, name}
+	n = number{Stream: stream, Sequence: head.Sequence + 1, Name: name}
+	if c.card != nil {
+		n.Card = c.card()
+	}
 	token, hash, err := build(n.Sequence, head.Hash)
 	if err != nil {
 		return "", n, err
@@ -122,6 +128,7 @@ func (c *chains) told(list []number) error {
 func (c *chains) settle(n number) {
 	if i := slices.Index(c.state.Open, n); i >= 0 {
 		c.state.Open = slices.Delete(slices.Clone(c.state.Open), i, i+1)
+		c.unsaid[n.Name] = true
 		if c.dirty.IsZero() {
 			c.dirty = time.Now()
 		}
@@ -137,6 +144,17 @@ func (c *chains) tidy() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.dirty.IsZero() || time.Since(c.dirty) < tidyAfter || c.lost != nil {
+		return nil
+	}
+	return c.write(c.state)
+}
+
+// leaving has the file tell that something has arrived before the card removes it:
+// else the next start would take it for lost.
+func (c *chains) leaving(name string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.unsaid[name] || c.lost != nil {
 		return nil
 	}
 	return c.write(c.state)
@@ -211,6 +229,7 @@ func (c *chains) write(next chainState) error {
 		return err
 	}
 	c.state, c.dirty = next, time.Time{}
+	clear(c.unsaid)
 	return nil
 }
 

@@ -43,15 +43,15 @@ func TestM3_ChainNeverUsesASequenceTwiceAndEndsWithTheBinding(t *testing.T) {
 	require.NoError(t, c.begin("b1"))
 	for i, want := range []string{"", "hash of x", "hash of x"} {
 		n, before := signNext(t, c, "b1", "main", "x")
-		require.Equal(t, number{"main", uint64(i + 1), "x"}, n)
+		require.Equal(t, number{Stream: "main", Sequence: uint64(i + 1), Name: "x"}, n)
 		require.Equal(t, want, before)
 		c = openTestChains(t, dir) // the program is started anew
 	}
 	n, before := signNext(t, c, "b1", "sub", "y")
-	require.Equal(t, number{"sub", 1, "y"}, n)
+	require.Equal(t, number{Stream: "sub", Sequence: 1, Name: "y"}, n)
 	require.Empty(t, before)
 	n, before = signNext(t, c, "b2", "main", "z")
-	require.Equal(t, number{"main", 1, "z"}, n)
+	require.Equal(t, number{Stream: "main", Sequence: 1, Name: "z"}, n)
 	require.Empty(t, before)
 	require.Equal(t, map[string]command.ChainHead{"main": {Sequence: 1, Hash: "hash of z"}}, c.heads("b2"))
 	require.Empty(t, c.heads("b1"))

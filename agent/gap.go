@@ -2,6 +2,8 @@ package agent
 
 import (
 	"crypto/ed25519"
+	"errors"
+	"io/fs"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -303,13 +305,20 @@ func (s *clipStore) tellMissed() error {
 }
 
 // tellNumbers tells of numbers that were signed and whose clip or gap is not on
-// the card. Those of this run the card has refused, those of an earlier one were cut.
+// the card on which they were to lie; of another card nothing can be said. Those of this run the card has refused, those of an earlier one were cut.
 func (s *clipStore) tellNumbers(bindID string) error {
 	list, failed := s.chains.missing(bindID)
 	groups := map[gapKey][]number{}
 	var here []number
 	for _, n := range list {
-		if s.holds(n) {
+		if n.Card != "" && n.Card != s.card.ID() {
+			continue // it may lie on the card that was here then
+		}
+		holds, err := s.holds(n)
+		if err != nil {
+			return err
+		}
+		if holds {
 			here = append(here, n)
 			continue
 		}
@@ -340,17 +349,32 @@ func (s *clipStore) tellNumbers(bindID string) error {
 }
 
 // holds tells whether the card has the statement with this number. A clip that was
-// cut has another one under the same name.
-func (s *clipStore) holds(n number) bool {
-	if !s.card.Has(n.Name) {
-		return false
+// cut has another one under the same name. A card that does not answer says nothing.
+func (s *clipStore) holds(n number) (bool, error) {
+	for _, file := range []string{fileOf(n.Name), statementFile(n.Name)} {
+		f, err := s.card.Open(file)
+		if errors.Is(err, fs.ErrNotExist) {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		f.Close()
 	}
 	token, err := s.readSmall(statementFile(n.Name))
 	if err != nil {
-		return false
+		return false, err
 	}
 	_, stream, sequence, err := s.readStatement(token)
-	return err == nil && stream == n.Stream && sequence == n.Sequence
+	return err == nil && stream == n.Stream && sequence == n.Sequence, nil
+}
+
+// fileOf is the file of an object: a clip's, or the object itself.
+func fileOf(name string) string {
+	if len(name) == cloud.ClipNameLen {
+		return name + cloud.ExtClip
+	}
+	return name
 }
 
 // widen takes the begin of a clip, by its name, into a span of time.

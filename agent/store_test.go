@@ -103,9 +103,10 @@ func (b *storeBench) open() {
 	_, bindID, _ := b.binding.Binding()
 	heads, err := openChains(b.state(""), bindID)
 	require.NoError(b.t, err)
-	card, err := spool.Open(b.cardDir(), spool.Config{MaxBytes: b.limit, Owner: owner(b.id.Serial, b.binding)})
+	card, err := spool.Open(b.cardDir(), spool.Config{MaxBytes: b.limit, Owner: owner(b.id.Serial, b.binding), Leaving: heads.leaving})
 	require.NoError(b.t, err)
 	b.t.Cleanup(func() { card.Close() })
+	heads.card = card.ID
 	h := newHealth(zap.NewNop())
 	b.store = &clipStore{id: b.id, binding: b.binding, card: card, chains: heads, clock: c, health: h,
 		gaps: openGaps(b.state(""), c.Boot(), c.At, func(err error) { require.NoError(b.t, err) })}

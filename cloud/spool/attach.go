@@ -160,7 +160,7 @@ func (s *Spool) forgetAll(why error) {
 	s.gen++
 	s.ended = why
 	s.x, s.used, s.credit, s.released = newIndex(), 0, 0, map[uint64]bool{}
-	s.foreign, s.unsure = map[uint64]bool{}, map[string]bool{}
+	s.foreign, s.unsure, s.id = map[uint64]bool{}, map[string]bool{}, ""
 	s.open, s.left, s.made, s.emptied = map[string]*item{}, map[string]*Unfinished{}, map[string]bool{}, map[string]bool{}
 }
 
@@ -178,7 +178,7 @@ func (s *Spool) adopt(fresh *Spool) {
 	s.forgetAll(errReplaced)
 	s.lock, s.folder, s.absent = fresh.lock, fresh.folder, nil
 	s.x, s.used, s.emptied, s.open, s.left = fresh.x, fresh.used, fresh.emptied, fresh.open, fresh.left
-	s.unsure = fresh.unsure
+	s.unsure, s.id = fresh.unsure, fresh.id
 	s.st.Err = nil
 	s.st.Removed += fresh.st.Removed
 	s.st.Finished += fresh.st.Finished

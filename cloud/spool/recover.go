@@ -17,6 +17,7 @@ func (s *Spool) recover() error {
 	if err := s.makeLayout(); err != nil {
 		return cardError("making its folders", err)
 	}
+	s.readID()
 	parts, err := s.scanOpen()
 	if err != nil {
 		return cardError("reading "+dirOpen, err)

@@ -216,6 +216,9 @@ func (s *Spool) lent(name string) bool {
 // goes to dropped/. The caller holds card.
 func (s *Spool) remove(t int, e entry) error {
 	it, err := e.item(t)
+	if err == nil {
+		err = s.leaving(e.name)
+	}
 	if err != nil {
 		return err
 	}

@@ -17,6 +17,7 @@
 //	pending/<lane>/<hour>/<name>.jpg.age  a single sealed object, or a gap record (.gap.jws)
 //	uploaded/<hour>/…                     the same, confirmed in the store
 //	dropped/<hour>/<name>.jws             the manifest of a clip that was given up before
+//	index/card                            a random id of the card
 //	index/hours                           counts of each hour folder, for a fast start
 //
 // Lane is snapshot, alarm or routine; hour is the UTC hour in the name (2006010215).
@@ -105,8 +106,11 @@ type Config struct {
 	// for another owner, has signed is neither offered nor given up while it waits.
 	// nil: all is ours.
 	Owner func() Owner
-	FS    FS // nil: the operating system's; tests inject faults here
-	Log   *zap.Logger
+	// Leaving is told before an object is removed from the card for room or for its
+	// age, uploaded or not; an error keeps it. It must not call the Spool. nil: nobody.
+	Leaving func(name string) error
+	FS      FS // nil: the operating system's; tests inject faults here
+	Log     *zap.Logger
 }
 
 // Part is one file of an object.

@@ -48,6 +48,7 @@ type Spool struct {
 	owner    Owner           // for whom foreign holds
 	foreign  map[uint64]bool // names' sums: somebody else's
 	unsure   map[string]bool // hours in which something was named by a clock that was not set
+	id       string          // of the card
 	gen      uint64          // counts wipes, and cards let go
 	st       Stats
 	changed  chan struct{} // closed and replaced when Next should look again
