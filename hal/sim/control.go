@@ -35,9 +35,10 @@ func (b *Board) ServeControl(ctx context.Context, l net.Listener) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var talkers sync.WaitGroup
 	defer talkers.Wait()
-	defer l.Close() // here as well: a client that came just then has Accept return before the other one
+	end := sync.OnceFunc(func() { l.Close() })
+	defer end() // here as well: a client that came just then has Accept return before the other one
 	defer cancel()
-	stop := context.AfterFunc(ctx, func() { l.Close() })
+	stop := context.AfterFunc(ctx, end)
 	defer stop()
 	places := make(chan struct{}, maxTalkers)
 	for {
