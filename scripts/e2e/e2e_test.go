@@ -211,17 +211,29 @@ func decodeClips(t *testing.T, clips []clipFile) (all []seen) {
 	return all
 }
 
-// checkSound compares the beeps of the last clip that has sound with the lamp in its pictures.
+// checkSound compares the beeps of the last clips with the lamp in their pictures;
+// the very last one may have been too short to hold any.
 func checkSound(t *testing.T, clips []clipFile) {
 	t.Helper()
-	c := clips[len(clips)-2]
+	matched := 0
+	for _, c := range clips[max(0, len(clips)-4) : len(clips)-1] {
+		matched += checkBeeps(t, c)
+	}
+	if matched < 3 {
+		t.Errorf("only %d beeps to compare", matched)
+	}
+	t.Logf("%d beeps within 40 ms of the lamp", matched)
+}
+
+// checkBeeps returns how many there were.
+func checkBeeps(t *testing.T, c clipFile) (matched int) {
+	t.Helper()
 	list, err := decode(t.Context(), nil, "-guess_layout_max", "0", "-i", c.path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	times := pts(t, c.path)
 	heard := beeps(t, c.path)
-	matched := 0
 	for i := 1; i < len(list); i++ {
 		if !list[i].lamp || list[i-1].lamp {
 			continue
@@ -235,10 +247,7 @@ func checkSound(t *testing.T, clips []clipFile) {
 		}
 		matched++
 	}
-	if matched < 3 {
-		t.Errorf("%s: only %d beeps to compare", c.Name, matched)
-	}
-	t.Logf("%d beeps within 40 ms of the lamp", matched)
+	return matched
 }
 
 // checkSecrecy searches everything on the card, in the storage and what passed
