@@ -192,7 +192,12 @@ type askFunc func(q cloud.GrantRequest, g *cloud.Grant) error
 
 func newRig(t testing.TB, cfg Config, ask askFunc) *rig {
 	t.Helper()
-	card, err := spool.Open(filepath.Join(t.TempDir(), "card"), spool.Config{})
+	return newRigOn(t, spool.Config{}, cfg, ask)
+}
+
+func newRigOn(t testing.TB, c spool.Config, cfg Config, ask askFunc) *rig {
+	t.Helper()
+	card, err := spool.Open(filepath.Join(t.TempDir(), "card"), c)
 	require.NoError(t, err)
 	t.Cleanup(func() { card.Close() })
 	cfg.Serial = serial

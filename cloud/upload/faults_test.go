@@ -442,3 +442,48 @@ func FuzzErrorAnswer(f *testing.F) {
 		}
 	})
 }
+
+// R2: a clip that the card gives up once it is in the store still gets its
+// manifest there, through failures too, and is not told of as missing.
+func TestR2_ClipGivenUpBetweenItsParts(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newMemStore(t)
+		r := newRigOn(t, spool.Config{MaxBytes: 300_000}, s.config(), s.honest)
+		name := r.clip(t, 1, spool.Routine, 100_000)
+		fill, err := r.card.Create("20260102T035900.000Z-abcdefgh")
+		require.NoError(t, err)
+		failures := 0
+		s.setFault(func(w http.ResponseWriter, q *http.Request, key string) bool {
+			if q.Method != http.MethodPut || !strings.HasSuffix(key, cloud.ExtManifest) || failures == 2 {
+				return false
+			}
+			if failures++; failures == 1 {
+				if _, err := fill.Write(make([]byte, 250_000)); err != nil {
+					t.Error(err)
+				}
+			}
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return true
+		})
+		r.start(t)
+		r.waitStored(t, name)
+		require.Equal(t, 2, failures)
+		require.False(t, r.card.Has(name), "it was given up")
+		list, err := r.card.Dropped()
+		require.NoError(t, err)
+		require.Empty(t, list)
+		require.Len(t, s.objects, 2)
+	})
+}
+
+// waitStored waits until an object is confirmed, whether the card has it or not.
+func (r *rig) waitStored(t *testing.T, name string) {
+	t.Helper()
+	for range 1000 {
+		if r.Stats().Confirmed > 0 {
+			return
+		}
+		time.Sleep(time.Second)
+	}
+	t.Fatalf("%s is not confirmed: %v", name, r.Stats().LastError)
+}

@@ -50,6 +50,9 @@ type job struct {
 
 	bind  string      // what parts and asks belong to
 	parts []partState // by part
+	// manifest of a clip, read before the clip is sent: should the card give both up
+	// meanwhile, the store still gets what makes the clip good.
+	manifest []byte
 
 	asks []*ask    // by part; guarded by queue.mu
 	file int       // the part that body is of

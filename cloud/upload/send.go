@@ -1,6 +1,7 @@
 package upload
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -43,7 +44,7 @@ func (u *Uploader) settle(ctx context.Context, j *job, err error) {
 		u.confirmed(j)
 	case ctx.Err() != nil:
 		// Run returns it to the card.
-	case !u.cfg.Spool.Pending(j.Name):
+	case !u.cfg.Spool.Pending(j.Name) && (!u.orphan(j) || errors.Is(err, errCard) || poisoned(err)):
 		u.gone(j)
 	case errors.Is(err, errNotNow):
 		u.q.pause(u.cfg.MaxWait)
@@ -64,16 +65,55 @@ func (u *Uploader) object(ctx context.Context, j *job) error {
 	if !ok {
 		return errNotNow
 	}
-	if !u.cfg.Spool.Pending(j.Name) {
+	if !u.cfg.Spool.Pending(j.Name) && !u.orphan(j) {
 		return fmt.Errorf("%w: given up or wiped meanwhile", fs.ErrNotExist)
 	}
 	u.q.bind(j, bind)
+	if j.manifest == nil {
+		j.manifest = u.readManifest(j)
+	}
 	for i, p := range j.Parts {
 		if err := u.part(ctx, bind, j, i); err != nil {
 			return fmt.Errorf("%s: %w", p.Name, err)
 		}
 	}
 	return nil
+}
+
+// orphan tells whether the clip is in the store below the present binding, or may
+// be, and its manifest is here, so that it can be finished without the card.
+func (u *Uploader) orphan(j *job) bool {
+	bind, ok := u.cfg.Prefix()
+	return ok && bind == j.bind && j.manifest != nil && j.parts[0] != unsent
+}
+
+// readManifest returns the manifest of a clip; nil if it can't be read now, then it
+// is read when its turn comes, or if it is too large for memory.
+func (u *Uploader) readManifest(j *job) []byte {
+	if len(j.Parts) != 2 || j.Parts[1].Size > maxManifest {
+		return nil
+	}
+	f, err := u.cfg.Spool.Open(j.Parts[1].Name)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	data := make([]byte, j.Parts[1].Size)
+	if _, err := io.ReadFull(f, data); err != nil || sha256.Sum256(data) != j.Parts[1].SHA256 {
+		return nil
+	}
+	return data
+}
+
+// maxManifest is how much of a manifest is held in memory.
+const maxManifest = 64 << 10
+
+// openPart opens a file of an object: from the card, or what was read of it before.
+func (u *Uploader) openPart(j *job, i int) (io.ReadCloser, error) {
+	if i == 1 && j.manifest != nil {
+		return io.NopCloser(bytes.NewReader(j.manifest)), nil
+	}
+	return u.cfg.Spool.Open(j.Parts[i].Name)
 }
 
 // part brings one file into the store. The look alone counts (R2): what was sent
@@ -156,7 +196,7 @@ func (u *Uploader) put(ctx context.Context, want expectation, j *job, i int) (co
 		return 0, err
 	}
 	p := j.Parts[i]
-	f, err := u.cfg.Spool.Open(p.Name)
+	f, err := u.openPart(j, i)
 	if err != nil {
 		return 0, fmt.Errorf("%w: %w", errCard, err)
 	}

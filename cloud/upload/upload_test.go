@@ -439,6 +439,8 @@ func TestP7_WipedObjectsAreForgotten(t *testing.T) {
 		s := newMemStore(t)
 		s.net.rate = 1000
 		r := honest(t, s)
+		var unbound atomic.Bool
+		r.cfg.Prefix = func() (string, bool) { return bindID, !unbound.Load() }
 		var gone []string
 		for i := range 3 {
 			gone = append(gone, r.clip(t, i, spool.Routine, 100_000))
@@ -448,11 +450,15 @@ func TestP7_WipedObjectsAreForgotten(t *testing.T) {
 		waited := make(chan error, 1)
 		go func() { waited <- r.Wait(t.Context(), gone[0]) }()
 		time.Sleep(time.Second)
+		unbound.Store(true)
+		r.Kick()
 		require.NoError(t, r.card.Wipe())
+		require.Error(t, <-waited)
+		unbound.Store(false)
+		r.Kick()
 		r.names = nil
 		r.clip(t, 5, spool.Routine, 10)
 		r.waitAll(t)
-		require.Error(t, <-waited)
 		require.Zero(t, r.Stats().Backlog)
 		for _, key := range keysOf(gone[1:]...) {
 			require.NotContains(t, s.objects, key)
