@@ -55,6 +55,7 @@ func runAndCut(d *disk, h *history, program string, moment time.Duration) {
 	var timer *time.Timer
 	h.session(r, func() {
 		timer = time.AfterFunc(moment, func() {
+			h.off.Store(true)
 			err := switchOff(d)
 			c.Process.Kill() //nolint:errcheck // it may have noticed already
 			cut <- err
