@@ -158,7 +158,9 @@ func (f *found) judge() {
 		}
 	}
 	for name, size := range f.synced {
-		f.violation("%s: %d bytes were synced, and nothing of it is there", name, size)
+		if size > 0 {
+			f.violation("%s: %d bytes were synced, and nothing of it is there", name, size)
+		}
 		delete(f.synced, name)
 	}
 }
