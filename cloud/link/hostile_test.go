@@ -107,7 +107,7 @@ func TestS4_NoAnswerToConnect(t *testing.T) {
 	t.Parallel()
 	ca := newAuthority(t)
 	addr := rawBroker(t, ca, nil, func(c net.Conn) { io.Copy(io.Discard, c) })
-	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 	defer cancel()
 	_, err := DialApp(ctx, AppConfig{Broker: addr, ClientID: "anna",
 		TLS: &tls.Config{RootCAs: ca.pool(), Certificates: []tls.Certificate{ca.issue(t, "anna", soon())}}})

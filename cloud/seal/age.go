@@ -40,7 +40,8 @@ func (r *Recipients) add(text string) error {
 	if slices.Contains(r.texts, text) {
 		return nil
 	}
-	if strings.HasPrefix(text, "age1pq1") || strings.HasPrefix(text, "age1tag") {
+	// The last 1 ends the kind (BIP 173); what follows may spell anything, "tag" as well.
+	if strings.HasPrefix(text, "age1") && strings.LastIndexByte(text, '1') > len("age") {
 		return errors.New("of another kind than X25519 (age1…)")
 	}
 	x, err := age.ParseX25519Recipient(text)

@@ -81,6 +81,15 @@ func TestRecipients(t *testing.T) {
 	require.ErrorIs(t, err, ErrNoRecipients)
 }
 
+// One key in 32,768 begins as the name of another kind does.
+func TestRecipientThatSpellsAnotherKind(t *testing.T) {
+	t.Parallel()
+	require.NoError(t, TrialSeal("age1tagrj88546r3j4f079axjtcfdkzlta33na5w873g5gcldck26a6q0sxzrd"))
+	for _, kind := range []string{"age1pq1", "age1tag1", "age1tagpq1", "age1yubikey1"} {
+		require.ErrorContains(t, TrialSeal(kind+strings.Repeat("q", 58)), "another kind", kind)
+	}
+}
+
 func TestSealAndOpen(t *testing.T) {
 	t.Parallel()
 	secret, to, err := NewIdentity()
