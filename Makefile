@@ -40,11 +40,10 @@ run: build $(BIN)/versitygw ## a camera, its cloud and its owner, until Ctrl-C
 tools: ## what the tests need beyond Go
 	@sh scripts/tools.sh
 
-# What can be is compiled before: tests that keep time with other programs are not to meet it. Most tests wait for
-# something, so more of them run at once than there are processors.
+# What can be is compiled before: tests that keep time with other programs are not to meet it.
 test: tools lint build test-arm $(BIN)/gotestsum ## everything: as 32-bit ARM, then with the race detector
 	CGO_ENABLED=1 $(GO) build -race ./...
-	CGO_ENABLED=1 $(BIN)/gotestsum --format pkgname -- -race -count=1 -p 3 -parallel 4 -timeout 9m ./...
+	CGO_ENABLED=1 $(BIN)/gotestsum --format pkgname -- -race -count=1 -p 3 -timeout 9m ./...
 
 # What docs/testing.md says is too slow under emulation is left out.
 ARM  = $(shell $(GO) list ./hal/... ./media/... ./cloud/... ./agent/... ./config | grep -vE '/(hal/(sim|haltest|pipe|onboard|example)|media/(rtsp|talk)|agent)$$')
