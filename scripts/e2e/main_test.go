@@ -61,7 +61,13 @@ func withPrograms(run func() int) (int, error) {
 // newStack makes a stack in a folder of the test and ends it with the test.
 func newStack(t *testing.T, opt stack.Options) *stack.Stack {
 	t.Helper()
-	opt.Bin, opt.Dir = bin, t.TempDir()
+	return newStackOf(t, bin, opt)
+}
+
+// newStackOf is newStack with programs of the test's own.
+func newStackOf(t *testing.T, programs string, opt stack.Options) *stack.Stack {
+	t.Helper()
+	opt.Bin, opt.Dir = programs, t.TempDir()
 	s, err := stack.New(t.Context(), opt)
 	if err != nil {
 		t.Fatal(err)

@@ -236,22 +236,3 @@ func (k *cardroom) newStackWith(t *testing.T, opt stack.Options) *stack.Stack {
 	}
 	return newStackOf(t, programs, opt)
 }
-
-// newStackOf is newStack with programs of the test's own.
-func newStackOf(t *testing.T, programs string, opt stack.Options) *stack.Stack {
-	t.Helper()
-	opt.Bin, opt.Dir = programs, t.TempDir()
-	s, err := stack.New(t.Context(), opt)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-		if t.Failed() {
-			showLogs(t, opt.Dir)
-		}
-	})
-	return s
-}
