@@ -154,3 +154,33 @@ func TestM3_LostChainsWaitForTheCard(t *testing.T) {
 	require.Equal(t, uint64(1), m.Sequence)
 	require.Equal(t, []string{"chain"}, codes(b.store.health), "it may be the second one with this number")
 }
+
+// M3, R3: a card that can't be read at first is compared with the chains once it can be.
+func TestM3_R3_ChainsAreComparedOnceTheCardCanBeRead(t *testing.T) {
+	t.Parallel()
+	b := newStoreBench(t)
+	b.start()
+	for range 3 {
+		b.clip()
+	}
+	b.cut()
+	_, bindID, _ := b.binding.Binding()
+	require.NoError(t, os.WriteFile(b.state("chains.json"), []byte(`{"bind_id":"`+bindID+`"}`), 0o600)) // an old one
+	hours, err := filepath.Glob(filepath.Join(b.cardDir(), "pending", "*", "*"))
+	require.NoError(t, err)
+	require.NotEmpty(t, hours)
+	b.open()
+	for _, h := range hours {
+		require.NoError(t, os.Rename(h, h+".away"))
+		require.NoError(t, os.WriteFile(h, nil, 0o600))
+	}
+	require.Error(t, b.store.tend(true))
+	for _, h := range hours {
+		require.NoError(t, os.Remove(h))
+		require.NoError(t, os.Rename(h+".away", h))
+	}
+	require.NoError(t, b.store.tend(false))
+	require.Equal(t, []string{"chain"}, codes(b.store.health))
+	m, _ := b.manifest(b.clip())
+	require.Equal(t, uint64(4), m.Sequence)
+}

@@ -37,6 +37,7 @@ type clipStore struct {
 	cuts         patience // of clips that were cut
 	tenure       tenure
 	run          ofRun
+	compared     bool // the chains were compared with this card; only of recover
 }
 
 var (

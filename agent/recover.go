@@ -40,10 +40,12 @@ func (s *clipStore) tend(fresh bool) error {
 // been taken hold of, the chains are compared with what it tells. R3.
 func (s *clipStore) recover(fresh bool) error {
 	_, bindID, bound := s.binding.Binding()
-	if bound && (fresh || s.chains.isLost()) {
+	s.compared = s.compared && !fresh
+	if bound && (!s.compared || s.chains.isLost()) {
 		if err := s.restore(bindID); err != nil {
 			return err
 		}
+		s.compared = true
 	}
 	if !fresh && !s.cuts.over() {
 		return nil
