@@ -24,6 +24,7 @@ import (
 	"go.uber.org/goleak"
 
 	"iid2secure.nl/camagent/cloud"
+	"iid2secure.nl/camagent/scripts/port"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -132,10 +133,9 @@ func (m *mosquitto) copyScript(t *testing.T, name string, rest []string) {
 
 func freeAddr(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	addr, err := port.Free()
 	require.NoError(t, err)
-	defer l.Close()
-	return l.Addr().String()
+	return addr
 }
 
 // run starts the broker at m's addresses and waits until it takes connections;

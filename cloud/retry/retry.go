@@ -53,3 +53,17 @@ func Sleep(ctx context.Context, d time.Duration, wake <-chan struct{}) error {
 	}
 	return nil
 }
+
+// Change waits until changed receives or is closed, for d if that is not 0, or
+// until ctx ends; it returns ctx's error if that was the reason.
+func Change(ctx context.Context, changed <-chan struct{}, d time.Duration) error {
+	if d > 0 {
+		return Sleep(ctx, d, changed)
+	}
+	select {
+	case <-changed:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return nil
+}

@@ -51,3 +51,20 @@ func TestSleep(t *testing.T) {
 		require.Equal(t, time.Hour, time.Since(began))
 	})
 }
+
+func TestChange(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(context.Background())
+		began := time.Now()
+		require.NoError(t, Change(ctx, nil, time.Hour))
+		require.Equal(t, time.Hour, time.Since(began))
+		changed := make(chan struct{})
+		time.AfterFunc(2*time.Hour, func() { close(changed) })
+		require.NoError(t, Change(ctx, changed, 0))
+		require.Equal(t, 3*time.Hour, time.Since(began), "no time, and it waits for the change alone")
+		time.AfterFunc(time.Hour, cancel)
+		require.ErrorIs(t, Change(ctx, nil, 0), context.Canceled)
+		require.Equal(t, 4*time.Hour, time.Since(began))
+	})
+}

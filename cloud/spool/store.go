@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap"
 
 	"iid2secure.nl/camagent/cloud"
+	"iid2secure.nl/camagent/cloud/retry"
 )
 
 // Spool owns the card. Methods may be called from any goroutine; each *File
@@ -235,27 +236,10 @@ func (s *Spool) borrow(ctx context.Context) (*item, error) {
 		}
 		changed := s.changed
 		s.mu.Unlock()
-		if err := waitChange(ctx, changed, wait); err != nil {
+		if err := retry.Change(ctx, changed, wait); err != nil {
 			return nil, err
 		}
 	}
-}
-
-// waitChange waits for ctx, for a change, or for d if it is not 0.
-func waitChange(ctx context.Context, changed <-chan struct{}, d time.Duration) error {
-	var due <-chan time.Time
-	if d > 0 {
-		t := time.NewTimer(d)
-		defer t.Stop()
-		due = t.C
-	}
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-changed:
-	case <-due:
-	}
-	return nil
 }
 
 // measure hashes the files of an item that was found at start, but for a clip

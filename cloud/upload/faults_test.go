@@ -18,6 +18,7 @@ import (
 
 	"iid2secure.nl/camagent/cloud"
 	"iid2secure.nl/camagent/cloud/spool"
+	"iid2secure.nl/camagent/scripts/s3dev"
 )
 
 // hijack takes the TCP connection away from net/http.
@@ -209,7 +210,8 @@ var hostile = map[string]func(t *testing.T, s *fakeStore){
 	"another certificate": func(t *testing.T, s *fakeStore) {
 		dir := t.TempDir()
 		certFile, keyFile := filepath.Join(dir, "cert"), filepath.Join(dir, "key")
-		writeServerCert(t, certFile, keyFile)
+		_, err := s3dev.SelfSigned(certFile, keyFile)
+		require.NoError(t, err)
 		cert, err := tls.LoadX509KeyPair(certFile, keyFile)
 		require.NoError(t, err)
 		other := startFakeStore(t, newMemNet(), &cert)

@@ -191,7 +191,7 @@ func (q *queue) room(ctx context.Context) error {
 		if !urgent {
 			wait = 0
 		}
-		if err := waitChange(ctx, changed, wait); err != nil {
+		if err := retry.Change(ctx, changed, wait); err != nil {
 			return err
 		}
 	}
@@ -226,7 +226,7 @@ func (q *queue) take(ctx context.Context, i int, cancel context.CancelCauseFunc)
 		}
 		changed := q.changed
 		q.mu.Unlock()
-		if err := waitChange(ctx, changed, wait); err != nil {
+		if err := retry.Change(ctx, changed, wait); err != nil {
 			return nil, err
 		}
 	}
@@ -387,25 +387,8 @@ func (q *queue) giveWay(ctx context.Context, j *job, d time.Duration) error {
 		if !behind || wait <= 0 {
 			return nil
 		}
-		if err := waitChange(ctx, changed, wait); err != nil {
+		if err := retry.Change(ctx, changed, wait); err != nil {
 			return err
 		}
 	}
-}
-
-// waitChange waits for ctx, for a change, or for d if it is not 0.
-func waitChange(ctx context.Context, changed <-chan struct{}, d time.Duration) error {
-	var due <-chan time.Time
-	if d > 0 {
-		t := time.NewTimer(d)
-		defer t.Stop()
-		due = t.C
-	}
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-changed:
-	case <-due:
-	}
-	return nil
 }

@@ -2,21 +2,14 @@ package upload
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
-	"encoding/pem"
 	"fmt"
 	"io"
-	"math/big"
-	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -45,12 +38,14 @@ const bucket = "clips"
 func startRealStore(t testing.TB) *realStore {
 	t.Helper()
 	dir := t.TempDir()
-	s := &realStore{roots: x509.NewCertPool()}
+	s := &realStore{}
 	s.opt = s3dev.Options{
 		Dir: filepath.Join(dir, "s3"), CertFile: filepath.Join(dir, "cert.pem"), KeyFile: filepath.Join(dir, "key.pem"),
 		Access: "testaccess", Secret: "testsecret", Bucket: bucket, LogFile: filepath.Join(dir, "log"),
 	}
-	s.roots.AddCert(writeServerCert(t, s.opt.CertFile, s.opt.KeyFile))
+	var err error
+	s.roots, err = s3dev.SelfSigned(s.opt.CertFile, s.opt.KeyFile)
+	require.NoError(t, err)
 	s.start(t)
 	client, err := minio.New(s.server.Addr, &minio.Options{
 		Creds: credentials.NewStaticV4(s.opt.Access, s.opt.Secret, ""), Secure: true, Region: "us-east-1",
@@ -68,27 +63,6 @@ func (s *realStore) start(t testing.TB) {
 	require.NoError(t, err)
 	s.server, s.opt.Addr = server, server.Addr
 	t.Cleanup(func() { server.Close() })
-}
-
-func writeServerCert(t testing.TB, certFile, keyFile string) *x509.Certificate {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	require.NoError(t, err)
-	tmpl := &x509.Certificate{
-		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
-		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &key.PublicKey, key)
-	require.NoError(t, err)
-	raw, err := x509.MarshalECPrivateKey(key)
-	require.NoError(t, err)
-	for file, block := range map[string]*pem.Block{certFile: {Type: "CERTIFICATE", Bytes: der}, keyFile: {Type: "EC PRIVATE KEY", Bytes: raw}} {
-		require.NoError(t, os.WriteFile(file, pem.EncodeToMemory(block), 0o600))
-	}
-	cert, err := x509.ParseCertificate(der)
-	require.NoError(t, err)
-	return cert
 }
 
 func (s *realStore) tls() *tls.Config { return &tls.Config{RootCAs: s.roots} }

@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"os"
 	"path/filepath"
 	"time"
 
 	"iid2secure.nl/camagent/agent/command"
+	"iid2secure.nl/camagent/scripts/port"
 	"iid2secure.nl/camagent/scripts/stack"
 )
 
@@ -48,7 +48,7 @@ func open(ctx context.Context, bin, cache string) (*bench, error) {
 }
 
 func (b *bench) bind(ctx context.Context) error {
-	address, err := freePort()
+	address, err := port.Free()
 	if err != nil {
 		return err
 	}
@@ -142,13 +142,4 @@ func (b *bench) set(ctx context.Context, setting string, wanted func(command.Sta
 			return err
 		}
 	}
-}
-
-func freePort() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer l.Close()
-	return l.Addr().String(), nil
 }

@@ -4,12 +4,12 @@ import (
 	"bytes"
 	"encoding/json"
 	"image/jpeg"
-	"net"
 	"strings"
 	"testing"
 	"time"
 
 	"iid2secure.nl/camagent/agent/command"
+	"iid2secure.nl/camagent/scripts/port"
 	"iid2secure.nl/camagent/scripts/stack"
 )
 
@@ -17,12 +17,10 @@ import (
 // network: status, settings, a picture, and what lies on the card.
 func TestM3_M5_M14_OwnerOnTheLocalNetworkWhileTheCloudIsAway(t *testing.T) {
 	t.Parallel()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := port.Free()
 	if err != nil {
 		t.Fatal(err)
 	}
-	address := l.Addr().String()
-	l.Close()
 	s := newStack(t, stack.Options{Camera: map[string]any{
 		"local": map[string]any{"address": address}, "record": map[string]any{"clip_length": "2s"}}})
 	if err := s.Start(t.Context()); err != nil {

@@ -8,13 +8,14 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"iid2secure.nl/camagent/scripts/port"
 )
 
 // Options of a server.
@@ -62,7 +63,10 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	fixed := o.Addr != ""
 	for range 5 {
 		if !fixed {
-			o.Addr = freeAddr()
+			var err error
+			if o.Addr, err = port.Free(); err != nil { // it takes no port 0
+				return nil, fmt.Errorf("s3 server: %w", err)
+			}
 		}
 		s, err := run(ctx, o)
 		if err == nil || fixed || !errors.Is(err, errPort) {
@@ -82,16 +86,6 @@ func prepare(o *Options) error {
 	return errors.Join(
 		os.MkdirAll(filepath.Join(dir, "meta"), 0o700),
 		os.MkdirAll(filepath.Join(dir, "data", o.Bucket), 0o700))
-}
-
-// freeAddr finds a port that was free a moment ago: the server takes no port 0.
-func freeAddr() string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "127.0.0.1:0"
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 func run(ctx context.Context, o Options) (*Server, error) {

@@ -20,6 +20,7 @@ import (
 
 	"iid2secure.nl/camagent/agent/command"
 	"iid2secure.nl/camagent/cloud/durable"
+	"iid2secure.nl/camagent/scripts/port"
 )
 
 // Options of a stack.
@@ -88,9 +89,14 @@ func (s *Stack) StartCloud(ctx context.Context) error {
 	if err != nil || len(roots) == 0 {
 		return fmt.Errorf("no factory certificate in %s", s.Path("factory"))
 	}
-	mqtt, https := "127.0.0.1:0", "127.0.0.1:0"
-	if s.info.Broker != "" {
-		mqtt, https = s.info.Broker, strings.TrimPrefix(s.info.API, "https://")
+	mqtt, https := s.info.Broker, strings.TrimPrefix(s.info.API, "https://")
+	if mqtt == "" {
+		if mqtt, err = port.Free(); err != nil {
+			return err
+		}
+		if https, err = port.Free(); err != nil {
+			return err
+		}
 	}
 	args := []string{"run", "--dir", s.Path("cloud"), "--account", "demo", "--name", "127.0.0.1",
 		"--factory_ca", roots[0], "--mqtt.address", mqtt, "--https.address", https, "--log.format", "console"}

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"testing"
@@ -14,6 +13,7 @@ import (
 	"iid2secure.nl/camagent/cloud/bind"
 	"iid2secure.nl/camagent/cloud/identity"
 	"iid2secure.nl/camagent/cloud/seal"
+	"iid2secure.nl/camagent/scripts/port"
 	"iid2secure.nl/camagent/scripts/vm/usbcam"
 )
 
@@ -47,12 +47,11 @@ func newHome(t *testing.T, camera *usbcam.Camera) home {
 
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := port.Free()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	return address
 }
 
 // provision does what a factory does.

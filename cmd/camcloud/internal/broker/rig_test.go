@@ -23,6 +23,7 @@ import (
 	"iid2secure.nl/camagent/cloud/identity"
 	"iid2secure.nl/camagent/cmd/camcloud/internal/pki"
 	"iid2secure.nl/camagent/cmd/camcloud/internal/store"
+	"iid2secure.nl/camagent/scripts/port"
 )
 
 // patience is how long a test waits for something that must come.
@@ -57,7 +58,9 @@ func newRig(t *testing.T) *rig {
 	factory, err := identity.NewFactory("test")
 	require.NoError(t, err)
 	r := &rig{t: t, dir: t.TempDir(), factory: factory}
-	r.start("127.0.0.1:0")
+	addr, err := port.Free() // it is started there again
+	require.NoError(t, err)
+	r.start(addr)
 	return r
 }
 

@@ -34,6 +34,7 @@ import (
 	"iid2secure.nl/camagent/cloud/seal"
 	"iid2secure.nl/camagent/cmd/camcloud/internal/conf"
 	"iid2secure.nl/camagent/cmd/camcloud/internal/store"
+	"iid2secure.nl/camagent/scripts/port"
 	"iid2secure.nl/camagent/scripts/s3dev"
 )
 
@@ -86,7 +87,10 @@ func newRig(t *testing.T) *rig {
 	cfg := conf.Default()
 	cfg.Dir = filepath.Join(dir, "cloud")
 	cfg.FactoryCA = []string{filepath.Join(dir, "factory.pem")}
-	cfg.MQTT.Address, cfg.HTTPS.Address = "127.0.0.1:0", "127.0.0.1:0"
+	for _, address := range []*string{&cfg.MQTT.Address, &cfg.HTTPS.Address} { // it is started there again
+		*address, err = port.Free()
+		require.NoError(t, err)
+	}
 	cfg.S3.Serve.Binary = bin
 	cfg.Account = "demo"
 	cfg.Capture = filepath.Join(dir, "capture")

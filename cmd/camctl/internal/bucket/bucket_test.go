@@ -2,15 +2,8 @@ package bucket
 
 import (
 	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
 	"io"
-	"math/big"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -47,8 +40,8 @@ func newStore(t *testing.T) store {
 	t.Helper()
 	dir := t.TempDir()
 	path := func(name string) string { return filepath.Join(dir, name) }
-	roots := x509.NewCertPool()
-	roots.AddCert(selfSigned(t, path("cert"), path("key")))
+	roots, err := s3dev.SelfSigned(path("cert"), path("key"))
+	require.NoError(t, err)
 	server, err := s3dev.Start(t.Context(), s3dev.Options{Dir: path("s3"), CertFile: path("cert"), KeyFile: path("key"),
 		Access: "access", Secret: "secret", Bucket: "clips", Region: "eu-test-1", LogFile: path("log")})
 	require.NoError(t, err)
@@ -60,28 +53,6 @@ func newStore(t *testing.T) store {
 		BucketLookup: minio.BucketLookupPath})
 	require.NoError(t, err)
 	return s
-}
-
-// selfSigned is a storage's own authority.
-func selfSigned(t *testing.T, certFile, keyFile string) *x509.Certificate {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	require.NoError(t, err)
-	tmpl := &x509.Certificate{
-		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
-		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &key.PublicKey, key)
-	require.NoError(t, err)
-	raw, err := x509.MarshalECPrivateKey(key)
-	require.NoError(t, err)
-	for file, block := range map[string]*pem.Block{certFile: {Type: "CERTIFICATE", Bytes: der}, keyFile: {Type: "EC PRIVATE KEY", Bytes: raw}} {
-		require.NoError(t, os.WriteFile(file, pem.EncodeToMemory(block), 0o600))
-	}
-	cert, err := x509.ParseCertificate(der)
-	require.NoError(t, err)
-	return cert
 }
 
 func (s store) put(t *testing.T, cam *fakecloud.Camera, name string, b []byte) {
