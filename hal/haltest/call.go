@@ -23,7 +23,7 @@ func start(f func() error) *call {
 func protect(f func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("panic: %v, %s", p, panicked(string(debug.Stack())))
+			err = fmt.Errorf("%w: %v, %s", errPanic, p, panicked(string(debug.Stack())))
 		}
 	}()
 	return f()
@@ -42,6 +42,7 @@ func panicked(stack string) string {
 
 var (
 	errHangs   = errors.New("it hangs")
+	errPanic   = errors.New("panic")
 	errNothing = errors.New("without an error")
 )
 

@@ -27,6 +27,9 @@ const (
 type film struct {
 	takes []*take
 	sound *recording // nil: no microphone
+	// held is how late the machine was meanwhile: of that a case hears nothing that
+	// looks at the film later.
+	held time.Duration
 }
 
 // take is what one stream gave.
@@ -67,15 +70,20 @@ func (s *subject) filmed(ctx context.Context) (*film, error) {
 	f := s.film
 	s.mu.Unlock()
 	if f != nil {
+		s.filmHeld.Store(int64(f.held))
 		return f, nil
 	}
 	o, err := s.board(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if f, err = shoot(ctx, o); err != nil {
+	stop := s.listen()
+	f, err = shoot(ctx, o)
+	held := stop()
+	if err != nil {
 		return nil, err
 	}
+	f.held = held
 	s.mu.Lock()
 	s.film = f
 	s.mu.Unlock()

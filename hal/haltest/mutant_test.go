@@ -24,6 +24,8 @@ type mutant struct {
 	only []string // the cases of the run
 	// unplug is for the case that needs it.
 	unplug bool
+	// again: what is wrong at the first opening is so with each new board.
+	again bool
 }
 
 // afterwards lets go what a mutant holds, so that a bubble can end.
@@ -46,7 +48,7 @@ func small() sim.Config {
 }
 
 // run lets the suite look at a mutant.
-func (m *mutant) run(t *testing.T) haltest.Report {
+func (m *mutant) run(t *testing.T, suite func(context.Context, haltest.Subject) haltest.Report) haltest.Report {
 	after := &afterwards{done: make(chan struct{}), opened: map[string]int{}}
 	defer func() {
 		close(after.done)
@@ -58,6 +60,11 @@ func (m *mutant) run(t *testing.T) haltest.Report {
 	s := haltest.Subject{
 		Name: m.finds, Shared: true, Destructive: true, Only: m.only,
 		Open: func(context.Context) (hal.Board, []any, error) {
+			if m.again {
+				after.mu.Lock()
+				clear(after.opened)
+				after.mu.Unlock()
+			}
 			now = sim.New(small())
 			after.do(func() { now.Close() })
 			b, parts := m.make(now, after)
@@ -68,7 +75,7 @@ func (m *mutant) run(t *testing.T) haltest.Report {
 		s.Unplug = func() error { return tell(t, now, "unplug for=2s") }
 		s.Replug = func() error { return nil }
 	}
-	return haltest.Run(t.Context(), s)
+	return suite(t.Context(), s)
 }
 
 // M13: every case finds the mutant that breaks its sentence, and says so; no
@@ -93,7 +100,7 @@ func TestM13_EachCaseFindsItsMutant(t *testing.T) {
 		t.Run(m.finds, func(t *testing.T) {
 			t.Parallel()
 			var r haltest.Report
-			synctest.Test(t, func(t *testing.T) { r = m.run(t) })
+			synctest.Test(t, func(t *testing.T) { r = m.run(t, haltest.Run) })
 			if r.OK {
 				t.Fatalf("%s: not found", m.how)
 			}

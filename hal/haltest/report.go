@@ -24,7 +24,26 @@ type Result struct {
 	Outcome Outcome `json:"outcome"`
 	// Reason is the error of a failed case, or why it is not applicable.
 	Reason string        `json:"reason,omitempty"`
-	Took   time.Duration `json:"took"` // nanoseconds
+	Took   time.Duration `json:"took"` // nanoseconds, repetitions included
+	// Undecided is what was wrong each time when the machine was held up, so that
+	// the case was repeated.
+	Undecided []string `json:"undecided,omitempty"`
+	// Held is by how much the machine itself was late in the worst second of those,
+	// and of the last if it failed, in nanoseconds; 0: never by more than 50 ms.
+	Held time.Duration `json:"held,omitempty"`
+}
+
+// held tells of the hold-up.
+func (r *Result) held() string {
+	told := fmt.Sprintf("held up for %d ms at the worst", r.Held.Milliseconds())
+	switch n := len(r.Undecided); n {
+	case 0:
+		return told
+	case 1:
+		return told + ": repeated 1 time"
+	default:
+		return fmt.Sprintf("%s: repeated %d times", told, n)
+	}
 }
 
 // Report is what came of a run.
@@ -74,6 +93,12 @@ func (r *Result) Write(w io.Writer) error {
 		line += r.Reason
 	default:
 		line += r.Promise
+	}
+	if r.Outcome != Failed && r.Held > 0 {
+		line += fmt.Sprintf("\n%16s%s", "", r.held())
+	}
+	for _, reason := range r.Undecided {
+		line += fmt.Sprintf("\n%16snot judged: %s", "", reason)
 	}
 	_, err := fmt.Fprintln(w, line)
 	return err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"iid2secure.nl/camagent/hal"
@@ -19,6 +20,12 @@ type subject struct {
 	Subject
 	id     string    // of this run alone
 	before leftovers // what was there before the first board
+	// listen hears how late the machine is, from its call to stop's.
+	listen  func() (stop func() time.Duration)
+	repeats int // of all cases so far
+	// filmHeld is how late it was while the film was taken that the present case has
+	// looked at, as a time.Duration.
+	filmHeld atomic.Int64
 
 	mu   sync.Mutex // a case that hangs goes on beside the next one
 	now  *opened    // nil: no board is open
