@@ -152,8 +152,14 @@ func (m *machine) addCheck(c check, dir string) error {
 	return m.folder(at+"/testdata", filepath.Join(filepath.Dir(m.cache), c.pkg, "testdata"))
 }
 
-// summary prints the counts and returns the exit code.
+// summary prints what failed, where a log that is cut still shows it, and the
+// counts; it returns the exit code.
 func summary(w io.Writer, reports []*report) (code int) {
+	for _, r := range reports {
+		for _, text := range r.wrong {
+			io.WriteString(w, text)
+		}
+	}
 	for _, r := range reports {
 		verdict := "ok"
 		if r.failed {
