@@ -37,6 +37,7 @@ need qemu-system-arm qemu-system-arm
 need modprobe kmod
 need mkfs.ext4 e2fsprogs
 need mkfs.vfat dosfstools
+need mkfs.exfat exfatprogs
 missing=$(printf '%s\n' $missing | sort -u | tr '\n' ' ')
 missing=${missing# }
 if [ -n "$missing" ] && [ "$(id -u)" -ne 0 ]; then

@@ -12,35 +12,37 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 )
 
 // history is what a card's writers were promised, and what was found.
 type history struct {
 	t        *testing.T
 	promised map[string]string // by name: SHA-256 of closed objects that may not be missing
-	released map[string]string // and of those whose room may have been needed since
+	released map[string]string // and of those whose room may have been needed since; "": not known
 	synced   map[string]int64  // bytes of the clip that is open
 
 	// off: the power is being cut. A sync that meets that may be told to have gone
 	// well by a kernel that will never be, in life: what is said from then on promises nothing.
 	off atomic.Bool
 
+	said map[string][]string // by name: all that was said of it, for who looks for a cause
+
 	cuts, closed, finished int
 	violations             []string
 }
 
 func newHistory(t *testing.T) *history {
-	return &history{t: t, promised: map[string]string{}, released: map[string]string{}, synced: map[string]int64{}}
+	return &history{t: t, promised: map[string]string{}, released: map[string]string{}, synced: map[string]int64{}, said: map[string][]string{}}
 }
 
 func (h *history) violation(format string, args ...any) {
 	h.violations = append(h.violations, fmt.Sprintf("after cut %d: ", h.cuts)+fmt.Sprintf(format, args...))
 }
 
-// session reads what one writer says: it calls ready once the whole card is told,
-// and returns when there is no more.
-func (h *history) session(out io.Reader, ready func()) {
+// session reads what one writer says, until there is no more. Once the whole card
+// is told, and so many words more, it calls cut: moments are counted in words, so
+// that a busy machine has the same ones. It returns whether it came to that.
+func (h *history) session(out io.Reader, words int, cut func()) (called bool) {
 	h.t.Helper()
 	h.off.Store(false)
 	f := found{history: h, before: maps.Clone(h.promised), here: map[string]bool{}}
@@ -56,14 +58,20 @@ func (h *history) session(out io.Reader, ready func()) {
 		}
 		if w[0] == sayReady && !f.told {
 			f.judge()
-			ready()
 		}
 		f.hear(w, line)
+		if f.told && !called {
+			if called = words == 0; called {
+				cut()
+			}
+			words--
+		}
 	}
 	if !f.told {
 		h.violation("the card was not told whole")
 	}
 	h.cuts++
+	return called
 }
 
 // found is what one writer finds.
@@ -82,6 +90,8 @@ func (f *found) hear(w []string, line string) {
 		return ""
 	}
 	n, _ := strconv.ParseInt(arg(2), 10, 64)
+	off := f.off.Load()
+	f.said[arg(1)] = append(f.said[arg(1)], fmt.Sprintf("%d (off: %t): %.60s", f.cuts, off, strings.TrimSpace(line)))
 	switch name := arg(1); w[0] {
 	case sayHere:
 		f.look(name, arg(2), arg(3) == "uploaded")
@@ -94,10 +104,10 @@ func (f *found) hear(w []string, line string) {
 		}
 		delete(f.synced, name)
 	case saySynced, sayClosed:
-		if _, open := f.synced[name]; f.off.Load() && !open {
+		if _, open := f.synced[name]; off && !open {
 			f.synced[name] = 0
 		}
-		if f.off.Load() {
+		if off {
 			return
 		}
 		if w[0] == saySynced {
@@ -108,11 +118,12 @@ func (f *found) hear(w []string, line string) {
 		delete(f.synced, name)
 		f.closed++
 	case sayGone:
+		// That it was closed may have been said while the power went: then it is not promised.
 		f.released[name] = f.promised[name]
 		delete(f.promised, name)
+		delete(f.synced, name)
 	case "failed:":
-		// Once the power is off, so it ends.
-		if !f.told {
+		if !f.told || !off { // once the power is off, so it ends
 			f.violation("%s", strings.TrimSpace(line))
 		}
 	}
@@ -125,24 +136,22 @@ func (f *found) look(name, sum string, uploaded bool) {
 	}
 	f.here[name] = true
 	_, wasOpen := f.synced[name]
-	switch want, known := f.promised[name]; {
+	want, known := f.promised[name]
+	was, released := f.released[name]
+	switch {
 	case known && want != sum:
 		f.violation("%s has other bytes", name)
-	case known && uploaded:
+	case released && was != "" && was != sum:
+		f.violation("%s, uploaded, has other bytes", name)
+	case uploaded && !released:
 		f.violation("%s counts as uploaded and is not", name)
-	case known:
-	case f.released[name] != "":
-		if f.released[name] != sum {
-			f.violation("%s, uploaded, has other bytes", name)
-		}
-		if !uploaded { // the cut came first: it is uploaded once more
-			f.promised[name] = sum
-		}
-	case wasOpen: // cut between the card's own commit and the word of it
+	case uploaded, known:
+	case released, wasOpen, strings.HasSuffix(name, ".jpg.age"):
+		// Cut before the card knew of the upload: there will be another one. Or cut
+		// between the card's own commit and the word of it.
 		f.promised[name] = sum
+		delete(f.released, name)
 		delete(f.synced, name)
-	case strings.HasSuffix(name, ".jpg.age"):
-		f.promised[name] = sum
 	default:
 		f.violation("%s was never promised", name)
 	}
@@ -153,21 +162,16 @@ func (f *found) judge() {
 	f.told = true
 	for _, name := range slices.Sorted(maps.Keys(f.before)) {
 		if !f.here[name] {
-			f.violation("%s was closed and is lost", name)
+			f.violation("%s was closed and is lost; said of it: %q", name, f.said[name])
 			delete(f.promised, name)
 		}
 	}
 	for name, size := range f.synced {
 		if size > 0 {
-			f.violation("%s: %d bytes were synced, and nothing of it is there", name, size)
+			f.violation("%s: %d bytes were synced, and nothing of it is there; said of it: %q", name, size, f.said[name])
 		}
 		delete(f.synced, name)
 	}
-}
-
-// between is a random moment after the card was told.
-func between(from, to time.Duration, share float64) time.Duration {
-	return from + time.Duration(share*float64(to-from))
 }
 
 // end reports.

@@ -16,10 +16,12 @@ import (
 const (
 	cards    = 2   // at the same time
 	cardCuts = 100 // of each
+	cutAfter = 24  // words, at most, and some time more
 )
 
 // TestR2_R3_PowerCutOfTheCard cuts the power of ext4 cards at random moments.
 func TestR2_R3_PowerCutOfTheCard(t *testing.T) {
+	t.Parallel()
 	program := filepath.Join(t.TempDir(), "powercut")
 	if out, err := exec.Command("go", "build", "-o", program, ".").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
@@ -30,14 +32,16 @@ func TestR2_R3_PowerCutOfTheCard(t *testing.T) {
 			d := newDisk(t, filepath.Join(t.TempDir(), "card"), 32)
 			h, rng := newHistory(t), rand.New(rand.NewPCG(7, uint64(i)))
 			for range cardCuts {
-				runAndCut(d, h, program, between(5*time.Millisecond, 200*time.Millisecond, rng.Float64()))
+				runAndCut(d, h, program, rng.IntN(cutAfter+1), time.Duration(rng.Int64N(int64(10*time.Millisecond))))
 			}
 			h.end("ext4")
 		})
 	}
 }
 
-func runAndCut(d *disk, h *history, program string, moment time.Duration) {
+// runAndCut switches the card off when its writer has said so many words more than
+// what is on the card, and some time has passed.
+func runAndCut(d *disk, h *history, program string, words int, moment time.Duration) {
 	h.t.Helper()
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -52,17 +56,15 @@ func runAndCut(d *disk, h *history, program string, moment time.Duration) {
 	}
 	w.Close()
 	cut := make(chan error, 1)
-	var timer *time.Timer
-	h.session(r, func() {
-		timer = time.AfterFunc(moment, func() {
+	if !h.session(r, words, func() {
+		time.AfterFunc(moment, func() {
 			h.off.Store(true)
 			err := switchOff(d)
 			c.Process.Kill() //nolint:errcheck // it may have noticed already
 			cut <- err
 		})
-	})
-	if timer == nil {
-		h.t.Fatalf("the writer ended before it was ready: %v: %v", c.Wait(), h.violations)
+	}) {
+		h.t.Fatalf("the writer ended by itself: %v: %v", c.Wait(), h.violations)
 	}
 	if err := <-cut; err != nil {
 		h.t.Fatal(err)
