@@ -40,6 +40,7 @@ type machine struct {
 	files map[string]string // in the guest: on the host
 	plan  plan.Plan
 	disks []string // files of the host: /dev/vda, and so on
+	exact bool     // its clock follows the instructions that it has run, not the host's clock
 }
 
 func newMachine(name string) (*machine, error) {
@@ -161,6 +162,15 @@ func (m *machine) diskArgs() (args []string) {
 	return args
 }
 
+// clockArgs: an exact machine has one processor of 250 million instructions a
+// second; when it has nothing to do, the time until it has is skipped.
+func (m *machine) clockArgs() []string {
+	if m.exact {
+		return []string{"-accel", "tcg,thread=single", "-icount", "shift=2,sleep=off"}
+	}
+	return []string{"-accel", "tcg,thread=multi", "-smp", "2"}
+}
+
 // run boots the machine and waits for its end. It returns an error if the
 // machine did not come through its plan, whatever the results were.
 func (m *machine) run(ctx context.Context, console io.Writer, done func(plan.Result)) error {
@@ -178,10 +188,11 @@ func (m *machine) run(ctx context.Context, console io.Writer, done func(plan.Res
 		return err
 	}
 	out, in := io.Pipe()
-	q := exec.CommandContext(ctx, m.qemu, "-M", "virt", "-cpu", m.cpu, "-accel", "tcg,thread=multi", "-smp", "2", "-m", "256",
+	q := exec.CommandContext(ctx, m.qemu, "-M", "virt", "-cpu", m.cpu, "-m", "256",
 		"-nodefaults", "-nic", "none", "-display", "none", "-monitor", "none", "-serial", "stdio", "-no-reboot",
 		"-kernel", filepath.Join(m.root, "kernel"), "-initrd", image,
 		"-append", "console=ttyAMA0 loglevel=0 panic=-1 mitigations=off random.trust_bootloader=on rootfstype=ramfs iomem=relaxed")
+	q.Args = append(q.Args, m.clockArgs()...)
 	q.Args = append(q.Args, m.diskArgs()...)
 	q.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	q.Stdout, q.Stderr = in, os.Stderr
