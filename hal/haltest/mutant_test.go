@@ -100,7 +100,7 @@ func TestM13_EachCaseFindsItsMutant(t *testing.T) {
 		t.Run(m.finds, func(t *testing.T) {
 			t.Parallel()
 			var r haltest.Report
-			synctest.Test(t, func(t *testing.T) { r = m.run(t, haltest.Run) })
+			synctest.Test(t, func(t *testing.T) { r = m.run(t, calm) })
 			if r.OK {
 				t.Fatalf("%s: not found", m.how)
 			}
