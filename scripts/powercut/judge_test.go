@@ -7,17 +7,19 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // history is what a card's writers were promised, and what was found.
 type history struct {
 	t        *testing.T
-	promised map[string]string // by name: SHA-256 of closed objects that may not be missing
+	promised map[string]string // by name: sums of closed objects that may not be missing
 	released map[string]string // and of those whose room may have been needed since; "": not known
 	synced   map[string]int64  // bytes of the clip that is open
 
@@ -172,6 +174,13 @@ func (f *found) judge() {
 		}
 		delete(f.synced, name)
 	}
+}
+
+// moment is a random time, more often a short one: what was said last is what a cut
+// right then must not undo.
+func moment(rng *rand.Rand, most time.Duration) time.Duration {
+	share := rng.Float64()
+	return time.Duration(share * share * share * float64(most))
 }
 
 // end reports.

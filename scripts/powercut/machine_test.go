@@ -50,7 +50,7 @@ func TestR2_R3_PowerCutOfTheMachine(t *testing.T) {
 			h, rng := newHistory(t), rand.New(rand.NewPCG(9, uint64(i)))
 			for range m.cuts {
 				check(t, m.fsck, image)
-				bootAndCut(t, h, rng.IntN(cutAfter+1), time.Duration(rng.Int64N(int64(200*time.Millisecond))),
+				bootAndCut(t, h, rng.IntN(cutAfter+1), moment(rng, 200*time.Millisecond),
 					vm, "run", "-disk", image, "arm64", m.modules, writer, "-device", "/dev/vda", "-fs", m.fs, "/card")
 			}
 			h.end(m.fs)

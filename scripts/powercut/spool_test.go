@@ -32,7 +32,7 @@ func TestR2_R3_PowerCutOfTheCard(t *testing.T) {
 			d := newDisk(t, filepath.Join(t.TempDir(), "card"), 32)
 			h, rng := newHistory(t), rand.New(rand.NewPCG(7, uint64(i)))
 			for range cardCuts {
-				runAndCut(d, h, program, rng.IntN(cutAfter+1), time.Duration(rng.Int64N(int64(10*time.Millisecond))))
+				runAndCut(d, h, program, rng.IntN(cutAfter+1), moment(rng, 10*time.Millisecond))
 			}
 			h.end("ext4")
 		})

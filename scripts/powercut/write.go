@@ -25,12 +25,12 @@ const (
 
 // words are what a writer says, a line each: the word, and a name and more.
 const (
-	sayHere     = "here"     // NAME SHA256 STATE: a file of the card, whole; "pending" or "uploaded"
+	sayHere     = "here"     // NAME SUM STATE: an object of the card, whole; "pending" or "uploaded"
 	sayFinished = "finished" // NAME BYTES: about to be closed after a cut
 	sayDropped  = "dropped"  // NAME: given up for room
 	sayReady    = "ready"    // NUMBER: all of the card is told
 	saySynced   = "synced"   // NAME BYTES: so much is promised
-	sayClosed   = "closed"   // NAME SHA256: promised
+	sayClosed   = "closed"   // NAME SUM: promised
 	sayGone     = "released" // NAME: the store has it
 )
 
@@ -39,6 +39,12 @@ type manifest struct {
 	Size   int64  `json:"size"`
 	SHA256 string `json:"sha256"`
 	Cut    bool   `json:"cut"`
+}
+
+// sumOf stands for an object: its file's hash, and its manifest if it has one.
+func sumOf(file [32]byte, manifest []byte) string {
+	sum := sha256.Sum256(append(file[:], manifest...))
+	return hex.EncodeToString(sum[:8])
 }
 
 type writer struct {
@@ -159,21 +165,20 @@ func (w *writer) read(e spool.Entry) error {
 		return err
 	}
 	sum := sha256.Sum256(b)
-	got := hex.EncodeToString(sum[:])
+	var raw []byte
 	if file != e.Name {
-		raw, err := w.content(e.Name + cloud.ExtManifest)
-		if err != nil {
+		if raw, err = w.content(e.Name + cloud.ExtManifest); err != nil {
 			return err
 		}
 		var m manifest
 		if err := json.Unmarshal(raw, &m); err != nil {
 			return fmt.Errorf("%s: manifest: %w: %.100q", e.Name, err, raw)
 		}
-		if m.Size != int64(len(b)) || m.SHA256 != got {
+		if got := hex.EncodeToString(sum[:]); m.Size != int64(len(b)) || m.SHA256 != got {
 			return fmt.Errorf("%s: %d bytes %.8s, its manifest claims %d bytes %.8s", e.Name, len(b), got, m.Size, m.SHA256)
 		}
 	}
-	w.say(sayHere, e.Name, got, state)
+	w.say(sayHere, e.Name, sumOf(sum, raw), state)
 	return nil
 }
 
@@ -230,7 +235,7 @@ func (w *writer) commit(f *spool.File, name string, lane spool.Lane, cut bool) e
 	if _, err := f.Commit(lane, text); err != nil {
 		return err
 	}
-	w.say(sayClosed, name, m.SHA256)
+	w.say(sayClosed, name, sumOf(sum, text))
 	return nil
 }
 
@@ -240,8 +245,7 @@ func (w *writer) snapshot() error {
 	if _, err := w.card.Add(name, spool.Snapshot, b); err != nil {
 		return err
 	}
-	sum := sha256.Sum256(b)
-	w.say(sayClosed, name, hex.EncodeToString(sum[:]))
+	w.say(sayClosed, name, sumOf(sha256.Sum256(b), nil))
 	return nil
 }
 
