@@ -67,6 +67,9 @@ func (d *disk) unmount() {
 	d.t.Fatalf("%s is busy for a second", d.dir)
 }
 
+// sync has all that was written in the image.
+func (d *disk) sync() { d.t.Helper(); d.run("sync", "-f", d.dir) }
+
 // The ioctl by which file systems are stopped for tests like this one, and its
 // flag that nothing more goes out, the journal included (linux/fs/ext4/ext4.h).
 const (

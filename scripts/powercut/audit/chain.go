@@ -58,6 +58,7 @@ type Boot struct {
 	Began, Ended time.Time // capture of the first picture, end of the last
 	Clips        []Clip    // by number of the first frame
 	Gaps         []Gap     // those of this boot that tell of frames
+	Lossy        bool      // set by who has heard the board itself tell that it lost frames: it may have done so between clips
 }
 
 // Boots are those of a stream, in the order of time.
@@ -87,8 +88,9 @@ func (r Report) Boots(stream string) (list []Boot) {
 }
 
 // Frames tells where one clip does not go on with the frame after the last one
-// of the clip before, and no gap says so. Missing is how many numbers inside
-// clips have no picture: those that the board itself has lost.
+// of the clip before, and no gap says so. Missing is how many numbers have no
+// picture because the board itself has lost it: those inside clips, and of a Lossy
+// boot those between them.
 func (b Boot) Frames() (faults []string, missing int) {
 	for i, c := range b.Clips {
 		n := int(c.Details.LastFrame) - int(c.Details.FirstFrame) + 1
@@ -100,7 +102,10 @@ func (b Boot) Frames() (faults []string, missing int) {
 			continue
 		}
 		before := b.Clips[i-1]
-		if want := before.Details.LastFrame + 1; c.Details.FirstFrame < want || c.Details.FirstFrame > want && !b.told(want, c.Details.FirstFrame-1) {
+		switch want := before.Details.LastFrame + 1; {
+		case c.Details.FirstFrame > want && b.Lossy:
+			missing += int(c.Details.FirstFrame - want)
+		case c.Details.FirstFrame < want || c.Details.FirstFrame > want && !b.told(want, c.Details.FirstFrame-1):
 			faults = append(faults, fmt.Sprintf("%s begins with frame %d, %s ended before %d", c.Name, c.Details.FirstFrame, before.Name, want))
 		}
 	}
