@@ -35,7 +35,7 @@ var suite = []check{
 const suiteModules = "uvcvideo,vhci-hcd,snd-aloop,uinput,evdev,ledtrig-timer"
 
 // testTimeout bounds one package, so that it says itself where it hangs.
-const testTimeout = "2m"
+const testTimeout = "3m"
 
 // runSuite runs the whole suite on the architectures that are named.
 func runSuite(ctx context.Context, args []string) (int, error) {
