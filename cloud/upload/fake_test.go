@@ -229,10 +229,12 @@ func (s *fakeStore) honest(q cloud.GrantRequest, g *cloud.Grant) error {
 	return nil
 }
 
+func clipName(i int) string { return fmt.Sprintf("20260102T03%02d00.000Z-abcdefgh", i) }
+
 // clip closes a clip and its manifest on the card.
 func (r *rig) clip(t testing.TB, i int, lane spool.Lane, size int) string {
 	t.Helper()
-	name := fmt.Sprintf("20260102T03%02d00.000Z-abcdefgh", i)
+	name := clipName(i)
 	f, err := r.card.Create(name)
 	require.NoError(t, err)
 	_, err = f.Write([]byte(strings.Repeat(string(rune('a'+i)), size)))

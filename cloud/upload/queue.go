@@ -47,8 +47,8 @@ type job struct {
 	spool.Object
 	class class
 	since time.Time // since it is held
+	bind  string    // for whom the card gave it: it goes below this binding, or back. P7
 
-	bind  string      // what parts and asks belong to
 	parts []partState // by part
 	// manifest of a clip, read before the clip is sent: should the card give both up
 	// meanwhile, the store still gets what makes the clip good.
@@ -57,14 +57,6 @@ type job struct {
 	asks []*ask    // by part; guarded by queue.mu
 	file int       // the part that body is of
 	body *cardBody // being sent; guarded by queue.mu
-}
-
-// setBind forgets what is known of an object below another binding.
-func (j *job) setBind(bind string) {
-	if j.bind != bind {
-		j.bind = bind
-		clear(j.parts)
-	}
 }
 
 // partState is what is known of a part in the store.
@@ -78,7 +70,6 @@ const (
 
 // ask is one question for a grant, perhaps still on its way.
 type ask struct {
-	bind  string
 	done  chan struct{} // closed once the fields below are set
 	grant cloud.Grant
 	until time.Time // by our monotonic clock
@@ -86,8 +77,8 @@ type ask struct {
 }
 
 // stale tells whether a new one is needed. It never waits.
-func (a *ask) stale(bind string, now time.Time) bool {
-	if a == nil || a.bind != bind {
+func (a *ask) stale(now time.Time) bool {
+	if a == nil {
 		return true
 	}
 	select {
@@ -122,15 +113,19 @@ func (q *queue) wakeLocked() {
 	q.changed = make(chan struct{})
 }
 
-// push enters an object; one of that name that is held already stays. An urgent
-// one cuts a back-off short, but not what the store has asked for.
-func (q *queue) push(o spool.Object) {
+// push enters an object that is held for a binding; one of that name that is held
+// already stays. An urgent one cuts a back-off short, but not what the store has
+// asked for.
+func (q *queue) push(o spool.Object, bind string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if slices.ContainsFunc(q.jobs, func(j *job) bool { return j.Name == o.Name }) {
 		return
 	}
-	j := &job{Object: o, class: classOf(o.Lane), since: time.Now(), parts: make([]partState, len(o.Parts)), asks: make([]*ask, len(o.Parts))}
+	j := &job{
+		Object: o, class: classOf(o.Lane), since: time.Now(), bind: bind,
+		parts: make([]partState, len(o.Parts)), asks: make([]*ask, len(o.Parts)),
+	}
 	i := slices.IndexFunc(q.jobs, func(k *job) bool { return k.Lane > o.Lane })
 	if i < 0 {
 		i = len(q.jobs)
@@ -268,13 +263,6 @@ func (q *queue) isSending(j *job) bool {
 	return slices.Contains(q.sending[:], j)
 }
 
-// bind says below which binding j is about to be sent.
-func (q *queue) bind(j *job, bind string) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	j.setBind(bind)
-}
-
 // setSum corrects the hash of a part; grants for the old one are void.
 func (q *queue) setSum(j *job, part int, sum [32]byte) {
 	q.mu.Lock()
@@ -329,7 +317,7 @@ func (q *queue) stopUnless(bind string, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for i, j := range q.sending {
-		if j != nil && j.bind != "" && (!ok || j.bind != bind) {
+		if j != nil && (!ok || j.bind != bind) {
 			q.cancel[i](errNotNow)
 		}
 	}

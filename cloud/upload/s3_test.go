@@ -150,7 +150,7 @@ func TestR2_RealS3StoredBeforeTheCut(t *testing.T) {
 	r.clip(t, 0, spool.Routine, 1000)
 	o, err := r.card.Next(t.Context())
 	require.NoError(t, err)
-	r.q.push(o)
+	r.q.push(o, bindID)
 	require.NoError(t, r.object(t.Context(), r.q.jobs[0])) // and the process is killed before Release
 	r.q.empty()
 	r.card.Return(o, 0)

@@ -46,6 +46,10 @@ func (u *Uploader) settle(ctx context.Context, j *job, err error) {
 		// Run returns it to the card.
 	case !u.cfg.Spool.Pending(j.Name) && (!u.orphan(j) || errors.Is(err, errCard) || poisoned(err)):
 		u.gone(j)
+	case !u.owned(j.bind):
+		// What was recorded for one owner never goes to another: the card keeps it.
+		u.q.drop(j)
+		u.cfg.Spool.Return(j.Object, 0)
 	case errors.Is(err, errNotNow):
 		u.q.pause(u.cfg.MaxWait)
 	case errors.Is(err, errCard):
@@ -61,27 +65,25 @@ func (u *Uploader) settle(ctx context.Context, j *job, err error) {
 // object stores the parts in order: a manifest in the store says that its clip
 // is there, too.
 func (u *Uploader) object(ctx context.Context, j *job) error {
-	bind, ok := u.cfg.Prefix()
-	if !ok {
+	if bind, ok := u.cfg.Prefix(); !ok || bind != j.bind {
 		return errNotNow
 	}
 	if !u.cfg.Spool.Pending(j.Name) && !u.orphan(j) {
 		return fmt.Errorf("%w: given up or wiped meanwhile", fs.ErrNotExist)
 	}
-	u.q.bind(j, bind)
 	if j.manifest == nil {
 		j.manifest = u.readManifest(j)
 	}
 	for i, p := range j.Parts {
-		if err := u.part(ctx, bind, j, i); err != nil {
+		if err := u.part(ctx, j, i); err != nil {
 			return fmt.Errorf("%s: %w", p.Name, err)
 		}
 	}
 	return nil
 }
 
-// orphan tells whether the clip is in the store below the present binding, or may
-// be, and its manifest is here, so that it can be finished without the card.
+// orphan tells whether the clip is in the store, or may be, for the present owner,
+// and its manifest is here, so that it can be finished without the card.
 func (u *Uploader) orphan(j *job) bool {
 	bind, ok := u.cfg.Prefix()
 	return ok && bind == j.bind && j.manifest != nil && j.parts[0] != unsent
@@ -118,11 +120,11 @@ func (u *Uploader) openPart(j *job, i int) (io.ReadCloser, error) {
 
 // part brings one file into the store. The look alone counts (R2): what was sent
 // is looked at, what is not there is sent. A refused grant is asked anew once.
-func (u *Uploader) part(ctx context.Context, bind string, j *job, i int) error {
+func (u *Uploader) part(ctx context.Context, j *job, i int) error {
 	if j.parts[i] == there {
 		return nil
 	}
-	want := u.rules.expect(cloud.ObjectKey(u.cfg.Serial, bind, j.Parts[i].Name), j.Parts[i])
+	want := u.rules.expect(cloud.ObjectKey(u.cfg.Serial, j.bind, j.Parts[i].Name), j.Parts[i])
 	err := u.step(ctx, want, j, i, false)
 	if refused(err) {
 		u.forgetGrant(j, i)
@@ -240,7 +242,7 @@ func (u *Uploader) grant(ctx context.Context, want expectation, j *job, i int) (
 func (u *Uploader) asked(ctx context.Context, j *job, i int) *ask {
 	u.q.mu.Lock()
 	defer u.q.mu.Unlock()
-	if j.asks[i].stale(j.bind, time.Now()) {
+	if j.asks[i].stale(time.Now()) {
 		j.asks[i] = u.startAsk(ctx, j, i)
 	}
 	return j.asks[i]
@@ -254,7 +256,7 @@ func (u *Uploader) forgetGrant(j *job, i int) {
 
 // startAsk asks the cloud; the answer comes when it comes.
 func (u *Uploader) startAsk(ctx context.Context, j *job, i int) *ask {
-	a := &ask{bind: j.bind, done: make(chan struct{})}
+	a := &ask{done: make(chan struct{})}
 	p := j.Parts[i]
 	q := u.rules.expect(cloud.ObjectKey(u.cfg.Serial, j.bind, p.Name), p).request
 	u.asks.Go(func() {
@@ -279,12 +281,11 @@ func (u *Uploader) askAhead(ctx context.Context) {
 		return // nothing works at present
 	}
 	for _, j := range u.q.jobs {
-		if u.q.isSending(j) {
-			continue // its sender asks
+		if u.q.isSending(j) || j.bind != bind {
+			continue // its sender asks, or it goes back
 		}
-		j.setBind(bind)
 		for i := range j.Parts {
-			if j.parts[i] != there && j.asks[i].stale(bind, now) {
+			if j.parts[i] != there && j.asks[i].stale(now) {
 				j.asks[i] = u.startAsk(ctx, j, i)
 			}
 		}

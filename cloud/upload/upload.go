@@ -57,7 +57,8 @@ type Config struct {
 	Serial cloud.Serial
 	// Prefix returns the bind id under which objects are stored; ok is false
 	// while nothing may leave (nobody bound, upload switched off). Kick tells of
-	// a change.
+	// a change. No id comes twice for different owners, and Spool offers what was
+	// recorded for the present one alone.
 	Prefix       func() (bindID string, ok bool)
 	Hosts        []string // the store's host:port, exactly as grants name them (port 443 may be left out)
 	AllowPrivate bool     // the store may have a loopback or private address
@@ -151,12 +152,19 @@ func (u *Uploader) Run(ctx context.Context) error {
 	return nil
 }
 
+// owned tells whether the binding is still the present one.
+func (u *Uploader) owned(bind string) bool {
+	now, _ := u.cfg.Prefix()
+	return now == bind
+}
+
 // fetch keeps the queue filled. A full one is looked past now and then, for an
 // alarm must not wait behind what came before it.
 func (u *Uploader) fetch(ctx context.Context) {
 	b := retry.Backoff{Max: u.cfg.MaxWait}
 	var seen spool.Stats
 	for u.q.room(ctx) == nil {
+		bind, _ := u.cfg.Prefix() // before the card is asked: should it change meanwhile, the object goes back in its turn
 		before := seen
 		seen = u.cfg.Spool.Stats()
 		if u.q.busy() && seen.Pending == before.Pending && seen.PendingBytes == before.PendingBytes {
@@ -175,7 +183,7 @@ func (u *Uploader) fetch(ctx context.Context) {
 			retry.Sleep(ctx, wait, nil)
 			continue
 		case u.q.fits(o):
-			u.q.push(o)
+			u.q.push(o, bind)
 			u.askAhead(ctx)
 		default:
 			u.cfg.Spool.Return(o, 0) // at its place in its lane
@@ -223,10 +231,9 @@ func (u *Uploader) tellLocked(name string, err error) {
 
 // Kick cuts a wait between attempts short, but for what the store has asked for:
 // the link is back, or the binding has changed. What may not leave any more is
-// stopped at once.
+// stopped at once, and what is held for another binding goes back to the card.
 func (u *Uploader) Kick() {
-	bind, ok := u.cfg.Prefix()
-	u.q.stopUnless(bind, ok)
+	u.q.stopUnless(u.cfg.Prefix())
 	u.q.kick()
 }
 

@@ -52,7 +52,7 @@ func (r *rig) preload(t *testing.T, n int) {
 	for range n {
 		o, err := r.card.Next(t.Context())
 		require.NoError(t, err)
-		r.q.push(o)
+		r.q.push(o, bindID)
 	}
 }
 
@@ -471,8 +471,8 @@ func TestR7_ObjectOfferedTwiceIsSentOnce(t *testing.T) {
 	t.Parallel()
 	q := newQueue(time.Minute)
 	o := spool.Object{Name: "a", Lane: spool.Routine, Parts: []spool.Part{{Name: "a"}}}
-	q.push(o)
-	q.push(o)
+	q.push(o, bindID)
+	q.push(o, bindID)
 	require.Len(t, q.jobs, 1)
 }
 
