@@ -271,7 +271,7 @@ func TestSync_ForgedClipIsExitCode1(t *testing.T) {
 	require.Equal(t, 1, code)
 	require.Equal(t, fmt.Sprintf("camctl: clip %s is refused: manifest: of another clip\n"+
 		"camctl: main: clip 1 is missing (not in the cloud, or not yet)\n"+
-		"camctl: 1 clips are not what the camera made, and were not kept\n", clips[0].Name), errs)
+		"camctl: 1 clips are not what the camera made, or not there, and were not kept\n", clips[0].Name), errs)
 }
 
 func TestSync_TwoIntoOneFolder(t *testing.T) {

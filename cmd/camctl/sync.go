@@ -52,7 +52,7 @@ func (c *ctl) syncFrom(ctx context.Context, g *fetch.Getter, dir string, follow 
 	case err != nil:
 		return err
 	case sum.Refused > 0:
-		return fmt.Errorf("%d clips are not what the camera made, and were not kept", sum.Refused)
+		return fmt.Errorf("%d clips are not what the camera made, or not there, and were not kept", sum.Refused)
 	}
 	if !c.json {
 		return c.showLine(sum, fmt.Sprintf("%d clips fetched, %d were there already", sum.Fetched, sum.Present))

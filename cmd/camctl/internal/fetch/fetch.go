@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"strings"
 	"time"
 
@@ -115,13 +116,20 @@ func (j *joiner) add(o api.Object) {
 }
 
 // Manifest fetches and verifies a clip's manifest. Errors of kind *verify.Error
-// are final.
+// are final, and of this clip alone; so are those that Gone tells.
 func (g *Getter) Manifest(ctx context.Context, name string) (verify.Clip, error) {
-	b, err := g.small(ctx, name+cloud.ExtManifest, seal.MaxStatement)
+	token, err := g.statement(ctx, "manifest of", name, cloud.ExtManifest)
 	if err != nil {
-		return verify.Clip{}, fmt.Errorf("clip %s: %w", name, err)
+		return verify.Clip{}, err
 	}
-	return g.Camera.Manifest(name, string(b))
+	return g.Camera.Manifest(name, token)
+}
+
+// Gone tells whether an object that was listed is not there: a failure of this one
+// alone, whatever the others do.
+func Gone(err error) bool {
+	refusal, ok := errors.AsType[*api.Error](err)
+	return ok && (refusal.Status == http.StatusNotFound || refusal.Status == http.StatusGone)
 }
 
 // Sealed downloads a clip's sealed file into w and checks it against its manifest.
@@ -217,17 +225,22 @@ func (l *limited) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-func (g *Getter) small(ctx context.Context, name string, limit int64) ([]byte, error) {
-	body, err := g.open(ctx, name, 0)
+// statement reads what is signed. One that is too large is none of the camera's: a
+// *verify.Error.
+func (g *Getter) statement(ctx context.Context, what, name, ext string) (string, error) {
+	body, err := g.open(ctx, name+ext, 0)
 	if err != nil {
-		return nil, err
+		return "", fmt.Errorf("%s %s: %w", what, name, err)
 	}
 	defer body.Close()
-	b, err := io.ReadAll(io.LimitReader(body, limit+1))
-	if err == nil && int64(len(b)) > limit {
-		err = fmt.Errorf("larger than %d bytes", limit)
+	b, err := io.ReadAll(io.LimitReader(body, seal.MaxStatement+1))
+	if err != nil {
+		return "", fmt.Errorf("%s %s: %w", what, name, err)
 	}
-	return b, err
+	if len(b) > seal.MaxStatement {
+		return "", &verify.Error{Name: name, Err: fmt.Errorf("its statement is larger than %d bytes", seal.MaxStatement)}
+	}
+	return string(b), nil
 }
 
 // counter tells how far a download is, and whether it was the writer who failed.

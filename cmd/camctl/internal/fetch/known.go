@@ -131,8 +131,9 @@ func (k *Known) append(b []byte) error {
 const describers = 8
 
 // Describe tells what the manifests of clips say: from k, which is saved, or
-// fetched, verified and opened. What is no manifest of this camera is told to
-// refused, and left out; any other failure ends it, and what came before is known.
+// fetched, verified and opened. What is no manifest of this camera, or is not there,
+// is told to refused, and left out; any other failure ends it, and what came before
+// is known.
 // tell, if not nil, is told how far it is; both from one goroutine at a time.
 func (g *Getter) Describe(ctx context.Context, names []string, k *Known, refused func(error), tell func(done, total int64)) ([]Said, error) {
 	out := make([]Said, len(names))
@@ -155,7 +156,7 @@ func (g *Getter) Describe(ctx context.Context, names []string, k *Known, refused
 			if done++; tell != nil {
 				tell(int64(done), int64(len(names)))
 			}
-			if _, bad := errors.AsType[*verify.Error](err); bad {
+			if _, bad := errors.AsType[*verify.Error](err); bad || Gone(err) {
 				refused(err)
 				return nil
 			}

@@ -1,11 +1,15 @@
 package fetch_test
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"iid2secure.nl/camagent/cloud"
+	"iid2secure.nl/camagent/cloud/seal"
 
 	"iid2secure.nl/camagent/cmd/camctl/internal/fakecloud"
 	"iid2secure.nl/camagent/cmd/camctl/internal/fetch"
@@ -89,4 +93,26 @@ func TestS10_ForgedManifestIsToldAndLeftOut(t *testing.T) {
 	late := upload(t, cam, c, 2)
 	_, err = g.Describe(t.Context(), []string{late.Name}, fetch.OpenKnown(filepath.Join(t.TempDir(), "b"), g.Camera), mustNot(t), nil)
 	require.ErrorIs(t, err, fakecloud.ErrAway)
+}
+
+// A store that gives rubbish for one object, or nothing although it lists it, keeps
+// no other clip away.
+func TestS10_R6_OneManifestThatIsTooLargeOrGoneIsToldAndLeftOut(t *testing.T) {
+	t.Parallel()
+	cam, c, g := bench(t)
+	var names []string
+	for n := range 20 {
+		names = append(names, upload(t, cam, c, n).Name)
+	}
+	c.Put(names[2]+cloud.ExtManifest, bytes.Repeat([]byte("x"), seal.MaxStatement+1))
+	c.Remove(names[3] + cloud.ExtManifest)
+	told := map[string]bool{}
+	said, err := g.Describe(t.Context(), names, fetch.OpenKnown(filepath.Join(t.TempDir(), "a"), g.Camera),
+		func(err error) { told[err.Error()] = true }, nil)
+	require.NoError(t, err)
+	require.Len(t, said, 18)
+	require.Equal(t, map[string]bool{
+		"clip " + names[2] + " is refused: its statement is larger than 65536 bytes": true,
+		"manifest of " + names[3] + ": no such object":                               true,
+	}, told)
 }

@@ -3,12 +3,10 @@ package fetch
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 
 	"iid2secure.nl/camagent/cloud"
 	"iid2secure.nl/camagent/cloud/api"
-	"iid2secure.nl/camagent/cloud/seal"
 
 	"iid2secure.nl/camagent/cmd/camctl/internal/verify"
 )
@@ -40,12 +38,13 @@ func (g *Getter) Object(ctx context.Context, name string) (io.ReadCloser, error)
 }
 
 // Gap fetches and verifies a signed gap, by its name without ending; token is its
-// text. Errors of kind *verify.Error are final.
+// text. Errors of kind *verify.Error are final, and of this gap alone; so are those
+// that Gone tells.
 func (g *Getter) Gap(ctx context.Context, name string) (gap verify.Gap, token string, err error) {
-	b, err := g.small(ctx, name+cloud.ExtGap, seal.MaxStatement)
+	token, err = g.statement(ctx, "gap", name, cloud.ExtGap)
 	if err != nil {
-		return gap, "", fmt.Errorf("gap %s: %w", name, err)
+		return gap, "", err
 	}
-	gap, err = g.Camera.Gap(name, string(b))
-	return gap, string(b), err
+	gap, err = g.Camera.Gap(name, token)
+	return gap, token, err
 }

@@ -2,7 +2,6 @@ package mirror
 
 import (
 	"context"
-	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -44,33 +43,35 @@ func (r *run) resumeGaps() error {
 }
 
 // fetchGaps brings the gaps that are not here yet. It is called only when clips
-// are missing.
+// are missing. One that fails does not keep the others; the first failure is told.
 func (r *run) fetchGaps(ctx context.Context) error {
 	var names []string
 	err := r.Getter.Each(ctx, api.ObjectQuery{}, func(o api.Object) {
-		if name, ok := gapName(o.Name); ok && !r.have[o.Name] && !r.refused[o.Name] {
+		if name, ok := gapName(o.Name); ok && !r.have[o.Name] {
 			names = append(names, name)
 		}
 	})
 	if err != nil {
 		return err
 	}
+	var failed failures
 	for _, name := range names {
 		gap, token, err := r.Getter.Gap(ctx, name)
-		if bad, ok := errors.AsType[*verify.Error](err); ok {
-			r.refused[name+cloud.ExtGap] = true
-			r.sum.Refused++
-			r.warn(bad.Error())
+		if why := alone(err); why != nil {
+			r.refuse(name+cloud.ExtGap, why)
 			continue
 		}
+		if failed.enough(ctx, err) {
+			break
+		}
 		if err != nil {
-			return err
+			continue
 		}
 		if err := durable.WriteFile(filepath.Join(r.Dir, name+cloud.ExtGap), []byte(token)); err != nil {
 			return &diskError{err}
 		}
-		r.have[name+cloud.ExtGap] = true
+		r.came(name + cloud.ExtGap)
 		r.warn(r.chain.AddGap(gap)...)
 	}
-	return nil
+	return failed.first
 }

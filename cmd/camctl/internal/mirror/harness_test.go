@@ -2,6 +2,7 @@ package mirror
 
 import (
 	"context"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"iid2secure.nl/camagent/cloud/api"
 	"iid2secure.nl/camagent/cloud/seal"
 
 	"iid2secure.nl/camagent/cmd/camctl/internal/fakecloud"
@@ -31,6 +33,24 @@ type bench struct {
 	mu   sync.Mutex
 	came []string // names, as they arrived
 	said []string
+	bad  map[string]error // by object
+}
+
+// errGone is what a cloud says of an object that is not there.
+var errGone = &api.Error{Status: http.StatusNotFound, Code: api.CodeNotFound, Message: "not there"}
+
+// failing has an object not be given.
+func (b *bench) failing(object string, err error) {
+	if b.bad == nil {
+		b.bad = map[string]error{}
+	}
+	b.bad[object] = err
+	b.cloud.Fail(func(op, name string) error {
+		if op == "get" {
+			return b.bad[name]
+		}
+		return nil
+	})
 }
 
 func newBench(t *testing.T) *bench {

@@ -5,6 +5,7 @@
 package mirror
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,7 +34,9 @@ const (
 	lookBack   = 10 * time.Minute
 	// settle is how long a clip may be missing before that is told: lanes of the
 	// upload overtake each other.
-	settle  = time.Minute
+	settle = time.Minute
+	// doubt is that when not all of the list could be had: it may be about to come.
+	doubt   = 5 * time.Minute
 	maxWait = time.Minute
 	// maxFailed ends a round: the cloud is away, no use to try every clip.
 	maxFailed = 3
@@ -53,7 +56,7 @@ type Mirror struct {
 type Summary struct {
 	Fetched int `json:"fetched"`
 	Present int `json:"present"`  // were there already
-	Refused int `json:"refused"`  // are not what the camera made
+	Refused int `json:"refused"`  // are not what the camera made, or are listed and not there
 	Missing int `json:"missing"`  // by the numbers of the chain
 	GivenUp int `json:"given_up"` // of these numbers, by the camera's own signed word
 }
@@ -63,9 +66,11 @@ type run struct {
 	*Mirror
 	have    map[string]bool // by name: on disk
 	refused map[string]bool // by name: told already
+	failed  map[string]int  // by name: how often it could not be had
 	chain   verify.Chain
 	missing map[verify.Missing]time.Time // since when; zero once told
 	told    map[verify.Told]bool
+	gapless bool // told that gaps could not be had
 	newest  string
 	sum     Summary
 }
@@ -73,7 +78,7 @@ type run struct {
 // Run fetches what is not there yet; with follow it goes on until ctx ends, and
 // survives the cloud being away. It returns ctx's error when it was ended.
 func (m *Mirror) Run(ctx context.Context, follow bool) (Summary, error) {
-	r := &run{Mirror: m, have: map[string]bool{}, refused: map[string]bool{},
+	r := &run{Mirror: m, have: map[string]bool{}, refused: map[string]bool{}, failed: map[string]int{},
 		missing: map[verify.Missing]time.Time{}, told: map[verify.Told]bool{}}
 	if err := r.resume(); err != nil {
 		return Summary{}, err
@@ -81,8 +86,8 @@ func (m *Mirror) Run(ctx context.Context, follow bool) (Summary, error) {
 	if follow {
 		return r.sum, r.follow(ctx)
 	}
-	err := r.round(ctx, "", true)
-	if told := r.tellMissing(ctx, 0); err == nil {
+	_, err := r.round(ctx, "", true)
+	if told := r.tellMissing(ctx, 0, true); err == nil {
 		err = told
 	}
 	return r.sum, err
@@ -111,7 +116,7 @@ func (r *run) follow(ctx context.Context) error {
 		if all {
 			after = ""
 		}
-		err := r.round(ctx, after, all)
+		listed, err := r.round(ctx, after, all)
 		pause := pollEvery
 		switch {
 		case ctx.Err() != nil || final(err):
@@ -131,8 +136,19 @@ func (r *run) follow(ctx context.Context) error {
 			if all {
 				whole = time.Now()
 			}
-			if err := r.tellMissing(ctx, settle); final(err) {
+		}
+		if listed {
+			patience := settle
+			if err != nil {
+				patience = doubt
+			}
+			before := r.gapless
+			err := r.tellMissing(ctx, patience, all)
+			if final(err) {
 				return err
+			}
+			if err != nil && !before && ctx.Err() == nil {
+				r.warn(fmt.Sprintf("what the camera says of missing clips can't be had: %v", err))
 			}
 		}
 		if err := retry.Sleep(ctx, pause, nil); err != nil {
@@ -174,43 +190,82 @@ func (r *run) after() string {
 }
 
 // round lists once and fetches what is new. One clip that fails does not keep
-// the others; the first failure is the round's. What was refused is looked at
-// again only with retry.
-func (r *run) round(ctx context.Context, after string, retry bool) error {
+// the others, and is the last the next time; the first failure is the round's. What
+// was refused is looked at again only with retry.
+func (r *run) round(ctx context.Context, after string, retry bool) (listed bool, err error) {
 	list, err := r.Getter.List(ctx, api.ObjectQuery{After: after})
 	if err != nil {
-		return err
+		return false, err
 	}
-	var first error
-	failed := 0
+	slices.SortStableFunc(list, func(a, b fetch.Listed) int { return cmp.Compare(r.failed[a.Name], r.failed[b.Name]) })
+	var failed failures
 	for _, l := range list {
 		if !l.Complete || r.have[l.Name] || r.refused[l.Name] && !retry {
 			continue
 		}
 		err := r.one(ctx, l.Name)
-		if bad, ok := errors.AsType[*verify.Error](err); ok {
-			r.refuse(bad)
-			continue
+		if why := alone(err); why != nil {
+			r.refuse(l.Name, why)
+			err = nil
 		}
-		if err == nil {
-			failed = 0
-			continue
+		if err != nil {
+			r.failed[l.Name]++
 		}
-		if first == nil {
-			first = err
-		}
-		if failed++; failed == maxFailed || ctx.Err() != nil || final(err) {
+		if failed.enough(ctx, err) {
 			break
 		}
 	}
-	return first
+	return true, failed.first
 }
 
-func (r *run) refuse(bad *verify.Error) {
-	if !r.refused[bad.Name] {
-		r.refused[bad.Name] = true
+// alone returns why an object is left out, nil if that is not what has failed: it
+// says nothing of the others, and to fetch it at once again is in vain.
+func alone(err error) error {
+	if bad, ok := errors.AsType[*verify.Error](err); ok {
+		return bad
+	}
+	if fetch.Gone(err) {
+		return err
+	}
+	return nil
+}
+
+// failures counts objects that can't be had: several in a row say that the cloud is
+// away.
+type failures struct {
+	first error // or the one that ends it
+	row   int
+}
+
+// enough notes how it went with one, and tells whether to try others is in vain.
+func (f *failures) enough(ctx context.Context, err error) bool {
+	if err == nil {
+		f.row = 0
+		return false
+	}
+	if f.first == nil || final(err) {
+		f.first = err
+	}
+	f.row++
+	return f.row == maxFailed || ctx.Err() != nil || final(err)
+}
+
+// refuse tells once why an object is left out.
+func (r *run) refuse(name string, why error) {
+	if !r.refused[name] {
+		r.refused[name] = true
 		r.sum.Refused++
-		r.warn(bad.Error())
+		r.warn(why.Error())
+	}
+}
+
+// came notes an object that is in the folder, perhaps in place of one that was refused.
+func (r *run) came(name string) {
+	r.have[name] = true
+	delete(r.failed, name)
+	if r.refused[name] {
+		delete(r.refused, name)
+		r.sum.Refused--
 	}
 }
 
@@ -225,12 +280,8 @@ func (r *run) one(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	r.have[name] = true
+	r.came(name)
 	r.newest = max(r.newest, name)
-	if r.refused[name] {
-		delete(r.refused, name)
-		r.sum.Refused--
-	}
 	r.sum.Fetched++
 	r.OnClip(rec)
 	return nil
@@ -266,14 +317,17 @@ func local(err error) error {
 }
 
 // tellMissing tells, once each, what has been missing for at least so long, and
-// what of it the camera says it has given up.
-func (r *run) tellMissing(ctx context.Context, patience time.Duration) error {
+// what of it the camera says it has given up; also if not all of its words can be
+// had, which is the error. With again these are asked for another time.
+func (r *run) tellMissing(ctx context.Context, patience time.Duration, again bool) error {
 	missing, told := r.chain.Missing()
 	var err error
-	if len(missing) > 0 && r.anyOlder(missing, patience) {
-		if err = r.fetchGaps(ctx); err == nil {
-			missing, told = r.chain.Missing()
+	if len(missing) > 0 && (r.anyOlder(missing, patience) || again && r.gapless) {
+		if err = r.fetchGaps(ctx); ctx.Err() != nil || final(err) {
+			return err
 		}
+		r.gapless = err != nil
+		missing, told = r.chain.Missing()
 	}
 	now := time.Now()
 	open := map[verify.Missing]time.Time{}
@@ -281,7 +335,7 @@ func (r *run) tellMissing(ctx context.Context, patience time.Duration) error {
 	for _, m := range missing {
 		r.sum.Missing += int(m.To - m.From + 1)
 		since := r.since(m, now)
-		if err == nil && !since.IsZero() && now.Sub(since) >= patience {
+		if !since.IsZero() && now.Sub(since) >= patience {
 			r.warn(m.String() + " (not in the cloud, or not yet)")
 			since = time.Time{}
 		}
