@@ -2,10 +2,10 @@ package agent
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"iid2secure.nl/camagent/agent/command"
@@ -20,10 +20,11 @@ func (a *Agent) openCard() error {
 	dir := a.cfg.Card.Dir
 	c := a.cfg.Card
 	a.card = spool.New(dir, spool.Config{MaxBytes: int64(c.LimitMB) << 20, MinFree: int64(c.MinFreeMB) << 20,
-		MaxAge: time.Duration(c.MaxDays) * 24 * time.Hour, Now: a.agingClock, Owner: owner(a.id.Serial, a.binding), Leaving: a.chains.leaving, RequireMount: c.RequireMount, Log: a.log.Named("card")})
+		MaxAge: time.Duration(c.MaxDays) * 24 * time.Hour, Now: a.agingClock, Owner: owner(a.id.Serial, a.binding), Leaving: a.leaving, RequireMount: c.RequireMount, Log: a.log.Named("card")})
 	a.chains.card = a.card.ID
-	gaps := openGaps(a.cfg.StateDir, a.clock.Boot(), a.clock.At, func(err error) { a.health.report("records", err) })
-	a.clips = &clipStore{id: a.id, binding: a.binding, card: a.card, chains: a.chains, gaps: gaps, clock: a.clock, health: a.health}
+	warn := func(err error) { a.health.report("records", err) }
+	a.clips = &clipStore{id: a.id, binding: a.binding, card: a.card, chains: a.chains, clock: a.clock, health: a.health,
+		gaps: openGaps(a.cfg.StateDir, a.clock.Boot(), a.clock.At, warn), given: openGiven(a.cfg.StateDir, warn), key: openJournalKey(a.cfg.StateDir)}
 	a.clips.rebind()
 	os.MkdirAll(dir, 0o700) // what hinders it, Attach tells
 	err := a.card.Attach()
@@ -37,6 +38,8 @@ func (a *Agent) openCard() error {
 	return nil
 }
 
+func (a *Agent) leaving(name string) error { return a.clips.leaving(name) }
+
 // owner is for whom is recorded.
 func owner(serial cloud.Serial, b *bind.Store) func() spool.Owner {
 	return func() spool.Owner {
@@ -47,27 +50,28 @@ func owner(serial cloud.Serial, b *bind.Store) func() spool.Owner {
 
 // foreign is what the owner is told of a card that holds what is not his.
 func (s *clipStore) foreign() error {
-	n := s.card.Stats().Foreign
+	others, mute := s.card.Stats().Foreign, 0
 	for _, u := range s.card.Unfinished() {
-		if s.notOurs(u) {
-			n++
+		switch s.writerOf(u) {
+		case byOthers:
+			others++
+		case unknown:
+			mute++
 		}
 	}
-	if n == 0 {
+	var errs []string
+	if others > 0 {
+		errs = append(errs, fmt.Sprintf("the card holds %d clips of another camera or of an earlier owner: they stay on it, and are not uploaded; "+
+			"put the card into its camera, or get them off it", others))
+	}
+	if mute > 0 {
+		errs = append(errs, fmt.Sprintf("the card holds %d cut clips in open/ that nothing shows to be this camera's: they stay on it, and are not signed; "+
+			"somebody may have put them there: get them off it", mute))
+	}
+	if errs == nil {
 		return nil
 	}
-	return fmt.Errorf("the card holds %d clips of another camera or of an earlier owner: they stay on it, and are not uploaded; "+
-		"put the card into its camera, or get them off it", n)
-}
-
-// notOurs tells whether a clip that was cut is neither ours to close nor ours to remove.
-func (s *clipStore) notOurs(u spool.Unfinished) bool {
-	var head clipHead
-	if len(u.Notes) == 0 || json.Unmarshal(u.Notes[0], &head) != nil || head.Serial == "" {
-		return false
-	}
-	epoch, bindID, _ := s.binding.Binding()
-	return head.Serial != s.id.Serial || head.BindID != bindID && head.Epoch >= epoch
+	return errors.New(strings.Join(errs, "; "))
 }
 
 // agingClock is by what clips on the card age: a clock that may be wrong by years

@@ -409,45 +409,78 @@ const (
 	droppedWait = time.Minute
 )
 
-// tellDropped tells of clips that the card had to give up before the store had them.
+// tellDropped tells of clips that the card had to give up before the store had them,
+// and, as lost, of those that it was not told to give up.
 func (s *clipStore) tellDropped() error {
 	list, err := s.card.Dropped()
-	if err != nil || len(list) == 0 || !s.gaps.ripe(len(list)) {
+	if err != nil {
 		return err
 	}
-	type given struct {
+	_, bindID, _ := s.binding.Binding()
+	list = slices.DeleteFunc(list, func(d spool.Dropped) bool { // who has signed it tells of it
+		head, is := spool.StatementOf(d.Manifest)
+		return is && (head.Serial != s.id.Serial || head.BindID != bindID)
+	})
+	if len(list) == 0 || !s.gaps.ripe(len(list)) {
+		return nil
+	}
+	type lot struct {
 		numbers  []uint64
 		names    []string
 		from, to time.Time
 	}
-	streams := map[string]*given{}
-	var foreign []string
+	lots := map[gapKey]*lot{}
+	var damaged []string
 	for _, d := range list {
 		stream, n, ok := s.numberOf(d)
-		if head, is := spool.StatementOf(d.Manifest); is && head.Serial != s.id.Serial {
-			continue // its own camera tells of it
-		}
 		if !ok {
-			foreign = append(foreign, d.Name)
+			damaged = append(damaged, d.Name)
 			continue
 		}
-		if streams[stream] == nil {
-			streams[stream] = &given{}
+		key := gapKey{stream, cloud.GapLost}
+		if s.given.has(d.Name) {
+			key.Reason = cloud.GapRetention
 		}
-		g := streams[stream]
-		g.numbers, g.names = append(g.numbers, n), append(g.names, d.Name)
-		g.from, g.to = widen(g.from, g.to, d.Name)
+		if lots[key] == nil {
+			lots[key] = &lot{}
+		}
+		l := lots[key]
+		l.numbers, l.names = append(l.numbers, n), append(l.names, d.Name)
+		l.from, l.to = widen(l.from, l.to, d.Name)
 	}
-	for stream, g := range streams {
-		details := cloud.GapDetails{Boot: s.clock.Boot(), From: timeText(g.from), To: timeText(g.to)}
-		if err := s.record(stream, cloud.GapRetention, spans(g.numbers), details); err != nil {
+	for key, l := range lots {
+		details := cloud.GapDetails{Boot: s.clock.Boot(), From: timeText(l.from), To: timeText(l.to)}
+		if err := s.record(key.Stream, key.Reason, spans(l.numbers), details); err != nil {
 			return err
 		}
-		if err := s.card.Forget(g.names...); err != nil {
+		if err := s.card.Forget(l.names...); err != nil {
+			return err
+		}
+		if err := s.given.forget(func(name, _ string) bool { return slices.Contains(l.names, name) }); err != nil {
 			return err
 		}
 	}
-	return s.card.Forget(foreign...)
+	return s.card.Forget(damaged...)
+}
+
+// leaving keeps account of what the card is about to remove.
+func (s *clipStore) leaving(name string) error {
+	err := s.chains.leaving(name)
+	if err == nil && len(name) == cloud.ClipNameLen && s.card.Pending(name) {
+		err = s.given.add(name, s.card.ID())
+	}
+	return err
+}
+
+// tidyGiven forgets what a card that was just taken hold of was not to lose after all,
+// and what the store has got meanwhile.
+func (s *clipStore) tidyGiven() error {
+	list, err := s.card.Dropped()
+	if err != nil {
+		return err
+	}
+	id := s.card.ID()
+	return s.given.forget(func(name, card string) bool { return card == id && (len(list) == 0 || s.card.Has(name)) })
 }
 
 // ripe tells whether it is time to tell of what the card gives up.

@@ -29,6 +29,8 @@ type clipStore struct {
 	card    *spool.Spool
 	chains  *chains
 	gaps    *gaps
+	given   *given
+	key     *journalKey
 	clock   *clock.Clock
 	health  *health
 
@@ -116,6 +118,9 @@ func (s *clipStore) create(start clip.Start) (*clipSink, error) {
 			Boot: s.clock.Boot(), Started: timeText(began), FirstFrame: start.FirstFrame,
 			UptimeMS: s.clock.Uptime(start.Time).Milliseconds(), Clock: s.clock.Trust(),
 		}}}
+	if k.notes, err = s.key.of(head.BindID, k.name); err != nil {
+		return nil, err
+	}
 	if k.file, err = s.card.Create(k.name); err != nil {
 		return nil, err
 	}
@@ -135,6 +140,7 @@ type clipSink struct {
 	to      seal.Recipients
 	members []string // their recipients
 	file    *spool.File
+	notes   *noteChain
 	sealed  io.WriteCloser
 	plain   int64 // bytes written, in the clear
 	header  int64 // bytes of the file before its first chunk
@@ -177,7 +183,7 @@ func (k *clipSink) note(v any) error {
 	if err != nil {
 		return err
 	}
-	return k.file.Note(line)
+	return k.file.Note(k.notes.line(line, k.file.SHA256()))
 }
 
 func (k *clipSink) Write(p []byte) (int, error) {

@@ -1,7 +1,7 @@
 package agent
 
 import (
-	"encoding/json"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -20,11 +20,14 @@ import (
 func (s *clipStore) rebind() (another bool) {
 	_, bindID, bound := s.binding.Binding()
 	another = s.tenure.set(bindID)
-	if !bound {
-		return another
+	err := s.key.rebind(bindID)
+	if bound {
+		s.gaps.rebind(bindID)
+		err = errors.Join(err, s.chains.begin(bindID))
+	} else {
+		err = errors.Join(err, s.given.forget(func(string, string) bool { return true }))
 	}
-	s.gaps.rebind(bindID)
-	if err := s.chains.begin(bindID); err != nil {
+	if err != nil {
 		s.health.set("records", err.Error())
 	}
 	return another
@@ -52,15 +55,26 @@ func (s *clipStore) recover(fresh bool) error {
 	}
 	var errs error
 	for _, u := range s.card.Unfinished() {
-		if s.notOurs(u) || s.run.isOpen(u.Name) {
+		if s.run.isOpen(u.Name) {
 			continue
 		}
-		frames, err := s.finish(u, bindID)
+		frames, err := 0, error(nil)
+		switch s.writerOf(u) {
+		case byUs:
+			frames, err = s.finish(u)
+		case byNobody:
+			err = s.card.Discard(u.Name)
+		default:
+			continue
+		}
 		if err == nil {
 			s.run.forget(u.Name)
 			s.log().Info("a clip that was cut", zap.String("clip", u.Name), zap.Int("frames_kept", frames))
 		}
 		errs = errors.Join(errs, err)
+	}
+	if fresh {
+		errs = errors.Join(errs, s.tidyGiven())
 	}
 	s.cuts.note(errs)
 	return errs
@@ -68,14 +82,14 @@ func (s *clipStore) recover(fresh bool) error {
 
 func (s *clipStore) log() *zap.Logger { return s.health.log }
 
-// finish trims a clip to what is whole, and closes it as cut. What no note tells
-// of, and what is of another binding, is removed.
-func (s *clipStore) finish(u spool.Unfinished, bindID string) (frames int, err error) {
-	head, last, size, err := s.whole(u)
+// finish trims a clip of ours to what is whole, and closes it as cut. One of which no
+// note is true is removed.
+func (s *clipStore) finish(u spool.Unfinished) (frames int, err error) {
+	head, last, size, sum, err := s.whole(u)
 	if err != nil {
 		return 0, err
 	}
-	if last.Frames == 0 || head.BindID != bindID {
+	if last.Frames == 0 {
 		return 0, s.card.Discard(u.Name)
 	}
 	to, err := seal.ParseRecipients(s.binding.Recipients(cloud.Clips))
@@ -85,6 +99,9 @@ func (s *clipStore) finish(u spool.Unfinished, bindID string) (frames int, err e
 	file, err := s.card.Finish(u.Name, size)
 	if err != nil {
 		return 0, err
+	}
+	if file.SHA256() != sum {
+		return 0, errors.Join(fmt.Errorf("clip %s is another one than a moment ago", u.Name), file.Leave())
 	}
 	d := &head.Details
 	d.Frames, d.LastFrame, d.DurationMS, d.Cut = last.Frames, last.Last, last.MS, !last.End
@@ -97,40 +114,43 @@ func (s *clipStore) finish(u spool.Unfinished, bindID string) (frames int, err e
 
 // whole tells up to which byte a cut clip is whole, and which fragment is the last
 // that is wholly in it; none if its Frames is 0.
-func (s *clipStore) whole(u spool.Unfinished) (head clipHead, last clipNote, size int64, err error) {
-	if len(u.Notes) < 2 || json.Unmarshal(u.Notes[0], &head) != nil {
-		return head, last, 0, nil
-	}
-	notes := make([]clipNote, len(u.Notes)-1)
-	for i := range notes {
-		if json.Unmarshal(u.Notes[i+1], &notes[i]) != nil {
-			return head, last, 0, nil
+// It believes what the journal key vouches for alone; sum is the file's up to size.
+func (s *clipStore) whole(u spool.Unfinished) (head clipHead, last clipNote, size int64, sum [sha256.Size]byte, err error) {
+	readNote(u.Notes[0], &head)
+	var notes []clipNote
+	for _, line := range u.Notes[1:] {
+		var n clipNote
+		if !readNote(line, &n) {
+			break
 		}
-	}
-	notes = s.run.synced(u.Name, notes)
-	if len(notes) == 0 {
-		return head, last, 0, nil
-	}
-	newest := notes[len(notes)-1]
-	if newest.End && u.Size >= newest.Size {
-		return head, newest, newest.Size, nil
+		notes = append(notes, n)
 	}
 	f, err := s.card.OpenUnfinished(u.Name)
 	if err != nil {
-		return head, last, 0, err
+		return head, last, 0, sum, err
 	}
 	defer f.Close()
-	// Beyond what was synced may be anything.
-	size, plain, err := seal.Whole(upTo{f, min(u.Size, newest.Size)})
-	if errors.Is(err, seal.ErrNotSealed) {
-		return head, last, 0, nil
+	notes = s.run.synced(u.Name, notes)
+	told, sum, err := s.vouched(u, notes, f)
+	if err != nil || told == 0 {
+		return head, last, 0, sum, err
+	}
+	notes = notes[:told]
+	newest := notes[told-1]
+	if newest.End {
+		return head, newest, newest.Size, sum, nil
+	}
+	// Beyond what was synced may be anything; what was synced ends with a whole chunk.
+	size, plain, err := seal.Whole(upTo{f, newest.Size})
+	if errors.Is(err, seal.ErrNotSealed) || err == nil && size != newest.Size {
+		return head, last, 0, sum, nil
 	}
 	for _, n := range notes {
 		if n.Plain <= plain {
 			last = n
 		}
 	}
-	return head, last, size, err
+	return head, last, size, sum, err
 }
 
 // upTo is a file of which no more than size bytes count.

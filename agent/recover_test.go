@@ -167,9 +167,9 @@ func TestP5_JournalHoldsNoSecret(t *testing.T) {
 	require.Len(t, left, 1)
 	require.Len(t, left[0].Notes, 2)
 	var head, note map[string]any
-	require.NoError(t, json.Unmarshal(left[0].Notes[0], &head))
+	require.NoError(t, json.Unmarshal(left[0].Notes[0][65:], &head))
 	require.ElementsMatch(t, []string{"v", "serial", "epoch", "bind_id", "stream", "details"}, keys(head))
-	require.NoError(t, json.Unmarshal(left[0].Notes[1], &note))
+	require.NoError(t, json.Unmarshal(left[0].Notes[1][65:], &note))
 	require.ElementsMatch(t, []string{"frames", "last", "ms", "plain", "size", "trigger"}, keys(note))
 }
 

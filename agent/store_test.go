@@ -103,13 +103,14 @@ func (b *storeBench) open() {
 	_, bindID, _ := b.binding.Binding()
 	heads, err := openChains(b.state(""), bindID)
 	require.NoError(b.t, err)
-	card, err := spool.Open(b.cardDir(), spool.Config{MaxBytes: b.limit, Owner: owner(b.id.Serial, b.binding), Leaving: heads.leaving})
+	card, err := spool.Open(b.cardDir(), spool.Config{MaxBytes: b.limit, Owner: owner(b.id.Serial, b.binding), Leaving: func(name string) error { return b.store.leaving(name) }})
 	require.NoError(b.t, err)
 	b.t.Cleanup(func() { card.Close() })
 	heads.card = card.ID
 	h := newHealth(zap.NewNop())
+	warn := func(err error) { require.NoError(b.t, err) }
 	b.store = &clipStore{id: b.id, binding: b.binding, card: card, chains: heads, clock: c, health: h,
-		gaps: openGaps(b.state(""), c.Boot(), c.At, func(err error) { require.NoError(b.t, err) })}
+		gaps: openGaps(b.state(""), c.Boot(), c.At, warn), given: openGiven(b.state(""), warn), key: openJournalKey(b.state(""))}
 	b.store.rebind()
 }
 

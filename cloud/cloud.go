@@ -363,6 +363,7 @@ const (
 	GapCard      GapReason = "card"      // nothing could be recorded: the card is full, gone, read-only or too slow
 	GapCut       GapReason = "cut"       // power was cut between the signature and the card
 	GapOff       GapReason = "off"       // the owner has switched recording off
+	GapLost      GapReason = "lost"      // the card no longer held it, and was not told to give it up: it failed, or was robbed
 )
 
 // Clock says how far the wall-clock of a statement can be trusted.

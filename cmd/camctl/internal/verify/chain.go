@@ -17,6 +17,7 @@ type Chain struct{ streams map[string]*links }
 type links struct {
 	rings map[uint64]ring
 	given []given
+	lost  []cloud.Span // that the camera has not given up: missing, though it says so
 }
 
 // ring is one number of a chain.
@@ -28,8 +29,8 @@ type given struct {
 	reason cloud.GapReason
 }
 
-// Missing is a run of numbers of a stream that have not been seen, and of which
-// no gap tells.
+// Missing is a run of numbers of a stream that have not been seen, and that the
+// camera has not given up, as far as gaps tell.
 type Missing struct {
 	Stream   string
 	From, To uint64 // both are missing
@@ -66,6 +67,8 @@ func ReasonText(r cloud.GapReason) string {
 		return "lost when the power was cut"
 	case cloud.GapOff:
 		return "recording was switched off by its owner"
+	case cloud.GapLost:
+		return "gone from the card, and not by the camera"
 	}
 	return "given up by the camera"
 }
@@ -91,7 +94,11 @@ func (c *Chain) Add(clip Clip) (faults []string) {
 func (c *Chain) AddGap(g Gap) (faults []string) {
 	l := c.stream(g.Stream)
 	for _, span := range g.Missing {
-		l.given = append(l.given, given{span, g.Reason})
+		if g.Reason == cloud.GapLost {
+			l.lost = append(l.lost, span)
+		} else {
+			l.given = append(l.given, given{span, g.Reason})
+		}
 	}
 	return l.add(g.Stream, g.Sequence, ring{g.Hash, g.Prev})
 }
@@ -176,6 +183,16 @@ func (c *Chain) MissingIn(stream string, from, to uint64) (missing []Missing, to
 		next = end + 1
 	}
 	return missing, told
+}
+
+// Lost lists what of m the camera has found gone from its card without having given it up.
+func (c *Chain) Lost(m Missing) (out []Missing) {
+	for _, span := range c.stream(m.Stream).lost {
+		if from, to := max(span.From, m.From), min(span.To, m.To); from <= to {
+			out = append(out, Missing{m.Stream, from, to})
+		}
+	}
+	return out
 }
 
 // split divides a run that has not been seen by what gaps tell of it.

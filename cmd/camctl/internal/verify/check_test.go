@@ -172,7 +172,7 @@ func TestR2_CheckNamesExactlyWhatIsWrong(t *testing.T) {
 		"frames twice": {func(s *shelf, _ []fakecloud.Clip) {
 			s.frame -= 10
 			s.clips(1)
-		}, []string{"order 6-6"}, "begins with frame 1240, but clip 5, before it, ended with 1249", 6},
+		}, []string{"order 6-6"}, "frames 1240 to 1249 are in clip 5 and in clip 6", 6},
 		"forged gap": {func(s *shelf, k []fakecloud.Clip) {
 			s.remove(k[1])
 			clip(s.t, thief, nil)
@@ -429,6 +429,35 @@ func TestCheck_FramesBetweenClips(t *testing.T) {
 	s.now = s.now.Add(30 * time.Second)
 	s.clips(1)
 	require.Len(t, s.check(nil).Notes, 2, "the second time is the gap's")
+}
+
+// R2: a clip that failed gets its number when it can be closed, after later ones.
+func TestR2_ClipsThatAreClosedLateAreInOrder(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		frames [][2]uint64 // first and last, by number
+		faults []string
+		text   string
+	}{
+		"late":            {[][2]uint64{{500, 749}, {250, 499}, {750, 999}, {0, 249}}, nil, ""},
+		"one frame twice": {[][2]uint64{{500, 749}, {250, 500}, {750, 999}}, []string{"order 1-1"}, "main: frames 500 to 500 are in clip 2 and in clip 1"},
+		"one in another":  {[][2]uint64{{0, 999}, {250, 499}, {700, 1100}}, []string{"order 2-2", "order 3-3"}, "main: frames 250 to 499 are in clip 1 and in clip 2"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newShelf(t)
+			for _, f := range tt.frames {
+				s.now = s.now.Add(10 * time.Second)
+				s.keep(clipAt(t, s.cam, s.now, func(_ *cloud.Manifest, d *cloud.ClipDetails) { d.FirstFrame, d.LastFrame = f[0], f[1] }))
+			}
+			r := s.check(nil)
+			require.Equal(t, tt.faults, faults(r))
+			if tt.text != "" {
+				require.Equal(t, tt.text, r.Faults[0].Text)
+			}
+			require.Len(t, r.Notes, 1, "no frame is in no clip")
+		})
+	}
 }
 
 // R2: in any mode, between clips that belong together.

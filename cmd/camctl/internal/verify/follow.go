@@ -99,16 +99,24 @@ func (r *checking) line(stream string) {
 func (r *checking) tellMissing(missing []Missing) {
 	for _, m := range missing {
 		r.report.Faults = append(r.report.Faults, Fault{Kind: KindMissing, Stream: m.Stream, From: m.From, To: m.To, Text: m.String()})
+		for _, l := range r.chain.Lost(m) {
+			r.note("%s: the card no longer held it when the camera looked, and the camera had not given it up: the card has failed, or somebody has taken it", l)
+		}
 	}
 }
 
-// frames tells where the frames of one run of the camera are out of order, or are
-// in no clip although all were to be recorded.
+// frames tells which frames of one run of the camera are in two clips, or in none
+// although all were to be recorded.
 func (r *checking) frames() {
-	last := map[string]*seen{} // by stream and boot
+	last := map[string]*seen{} // by stream and boot: the one that ends with the highest frame
 	closed := 0
+	order := make([]*seen, len(r.clips))
 	for i := range r.clips {
-		k := &r.clips[i]
+		order[i] = &r.clips[i]
+	}
+	// A clip that failed, or was cut, may get its number after later ones.
+	slices.SortStableFunc(order, func(a, b *seen) int { return compare(a.told.FirstFrame, b.told.FirstFrame) })
+	for _, k := range order {
 		if !k.opened {
 			closed++
 			continue
@@ -120,7 +128,9 @@ func (r *checking) frames() {
 		if before := last[key]; before != nil && before.Sequence != k.Sequence {
 			r.compare(before, k)
 		}
-		last[key] = k
+		if last[key] == nil || k.told.LastFrame >= last[key].told.LastFrame {
+			last[key] = k
+		}
 	}
 	if closed > 0 {
 		r.note("%d clips are sealed to others: their frames are not compared", closed)
@@ -130,8 +140,8 @@ func (r *checking) frames() {
 func (r *checking) compare(a, b *seen) {
 	next := a.told.LastFrame + 1
 	if b.told.FirstFrame < next {
-		r.contradict(b.Stream, b.Sequence, []string{fmt.Sprintf("%s: clip %d begins with frame %d, but clip %d, before it, ended with %d: out of order",
-			b.Stream, b.Sequence, b.told.FirstFrame, a.Sequence, a.told.LastFrame)})
+		r.contradict(b.Stream, b.Sequence, []string{fmt.Sprintf("%s: frames %d to %d are in clip %d and in clip %d",
+			b.Stream, b.told.FirstFrame, min(a.told.LastFrame, b.told.LastFrame), a.Sequence, b.Sequence)})
 		return
 	}
 	if b.told.FirstFrame > next && together(a.told, b.told) && !a.told.Cut && !r.explained(a, b) {
@@ -156,7 +166,7 @@ func together(a, b cloud.ClipDetails) bool {
 // explained tells whether what is between two clips is missing from the store, or
 // a gap tells of its time.
 func (r *checking) explained(a, b *seen) bool {
-	for n := a.Sequence + 1; n < b.Sequence; n++ {
+	for n := min(a.Sequence, b.Sequence) + 1; n < max(a.Sequence, b.Sequence); n++ {
 		if r.chain.Hash(a.Stream, n) == "" {
 			return true
 		}

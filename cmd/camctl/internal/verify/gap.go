@@ -36,7 +36,7 @@ func (c Camera) checkGap(name string, g cloud.Gap) error {
 	if err := c.checkLink(name, link{g.Statement, g.Name, g.Stream, g.Sequence, g.Prev}); err != nil {
 		return err
 	}
-	if !slices.Contains([]cloud.GapReason{cloud.GapRetention, cloud.GapCard, cloud.GapCut, cloud.GapOff}, g.Reason) {
+	if !slices.Contains([]cloud.GapReason{cloud.GapRetention, cloud.GapCard, cloud.GapCut, cloud.GapOff, cloud.GapLost}, g.Reason) {
 		return errors.New("names no reason that is known: is this camctl too old?")
 	}
 	for _, s := range g.Missing {

@@ -145,3 +145,25 @@ func FuzzS5_Gap(f *testing.F) {
 		}
 	})
 }
+
+// S10, R2: what the card no longer held is missing, although the camera says so: it
+// has not given it up. A gap that tells of it as given up explains it, whoever comes first.
+func TestS10_R2_LostClipsAreMissing(t *testing.T) {
+	t.Parallel()
+	s := newShelf(t)
+	k := s.clips(4)
+	s.remove(k[1])
+	s.remove(k[2])
+	s.gap(cloud.GapLost, cloud.Span{From: 1, To: 2})
+	r := s.check(func(c *verify.Check) { c.Partial = true })
+	require.Equal(t, []string{"missing 2-3"}, faults(r))
+	require.Contains(t, strings.Join(r.Notes, "\n"), "main: clip 2 is missing: the card no longer held it when the camera looked")
+	require.Empty(t, r.GivenUp)
+	require.False(t, r.Good)
+
+	s.gap(cloud.GapRetention, cloud.Span{From: 2, To: 3})
+	r = s.check(func(c *verify.Check) { c.Partial = true })
+	require.Empty(t, r.Faults)
+	require.Len(t, r.GivenUp, 1)
+	require.NotContains(t, strings.Join(r.Notes, "\n"), "no longer held")
+}
