@@ -24,13 +24,13 @@ var errNotLooked = fmt.Errorf("%w: it has not been looked at yet", ErrGone)
 func New(dir string, cfg Config) *Spool {
 	s := &Spool{
 		dir: filepath.Clean(dir), card: make(turn, 1), cfg: cfg, fs: cfg.FS, log: cfg.Log, x: newIndex(), absent: errNotLooked,
-		released: map[uint64]bool{}, foreign: map[uint64]bool{}, unsure: map[string]bool{}, open: map[string]*item{}, left: map[string]*Unfinished{}, made: map[string]bool{}, emptied: map[string]bool{}, changed: make(chan struct{}),
+		released: map[uint64]bool{}, foreign: map[uint64]bool{}, spoiled: map[uint64]time.Time{}, unsure: map[string]bool{}, open: map[string]*item{}, left: map[string]*Unfinished{}, made: map[string]bool{}, emptied: map[string]bool{}, changed: make(chan struct{}),
 	}
 	if s.cfg.Now == nil {
 		s.cfg.Now = time.Now
 	}
 	if s.fs == nil {
-		s.fs = osFS{}
+		s.fs = osFS{s.dir}
 	}
 	if s.log == nil {
 		s.log = zap.NewNop()
@@ -55,6 +55,8 @@ func Open(dir string, cfg Config) (*Spool, error) {
 func (s *Spool) Attach() error {
 	s.card.Lock()
 	defer s.card.Unlock()
+	s.askOwner()
+	s.retrySpoiled()
 	s.mu.Lock()
 	held, gone := s.lock != nil, errors.Is(s.st.Err, ErrGone)
 	s.mu.Unlock()
@@ -72,6 +74,20 @@ func (s *Spool) Attach() error {
 	}
 	s.adopt(fresh)
 	return nil
+}
+
+// AttachSoon is Attach, but that after some time it goes on without: a card that is
+// slow, or has much to settle, holds up no start. Then the error is ErrGone, and the
+// card is taken hold of when it is ready.
+func (s *Spool) AttachSoon(wait time.Duration) error {
+	done := make(chan error, 1)
+	go func() { done <- s.Attach() }()
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(wait):
+		return fmt.Errorf("%w: it has not answered within %s, and is still being looked at", ErrGone, wait)
+	}
 }
 
 func (s *Spool) takeCard() error {
@@ -161,6 +177,7 @@ func (s *Spool) forgetAll(why error) {
 	s.ended = why
 	s.x, s.used, s.credit, s.released = newIndex(), 0, 0, map[uint64]bool{}
 	s.foreign, s.unsure, s.id = map[uint64]bool{}, map[string]bool{}, ""
+	s.spoiled, s.retryAt = map[uint64]time.Time{}, time.Time{}
 	s.open, s.left, s.made, s.emptied = map[string]*item{}, map[string]*Unfinished{}, map[string]bool{}, map[string]bool{}
 }
 
@@ -179,6 +196,7 @@ func (s *Spool) adopt(fresh *Spool) {
 	s.lock, s.folder, s.absent = fresh.lock, fresh.folder, nil
 	s.x, s.used, s.emptied, s.open, s.left = fresh.x, fresh.used, fresh.emptied, fresh.open, fresh.left
 	s.unsure, s.id = fresh.unsure, fresh.id
+	s.spoiled, s.spoiledWhy, s.retryAt = fresh.spoiled, fresh.spoiledWhy, fresh.retryAt
 	s.st.Err = nil
 	s.st.Removed += fresh.st.Removed
 	s.st.Finished += fresh.st.Finished

@@ -76,9 +76,9 @@ func (s *Spool) retreat(was *item) (*Unfinished, *item, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	notes, journal, err := s.readJournal(was.name)
+	journal, err := s.fs.Stat(from + extNotes)
 	if err != nil {
 		return nil, nil, err
 	}
-	return &Unfinished{Name: was.name, Size: st.Size(), Notes: notes}, &item{name: was.name, size: st.Size(), manifest: -1, notes: journal}, nil
+	return &Unfinished{Name: was.name, Size: st.Size()}, &item{name: was.name, size: st.Size(), manifest: -1, notes: journal.Size()}, nil
 }

@@ -6,13 +6,15 @@ import (
 	"io"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"iid2secure.nl/camagent/cloud"
 )
 
-// maxManifest bounds what is read of a file that should be a manifest.
-const maxManifest = 1 << 20
+// maxManifest bounds what is read of a file that should be a manifest: no statement
+// is larger.
+const maxManifest = cloud.MaxMessage
 
 // drop removes a clip that waits, and keeps its manifest. The clip goes first:
 // that makes room for the copy on a card that is full. The manifest is copied
@@ -73,38 +75,78 @@ func (s *Spool) readAll(path string, limit int64) ([]byte, error) {
 	return data, errors.Join(err, f.Close())
 }
 
+// What Dropped lists at once.
+const (
+	maxDropped      = 1000
+	maxDroppedBytes = 1 << 20
+)
+
 // Dropped lists clips that were given up before the store had them, oldest
-// first, at most 1000 at once; they are listed again until Forget. R2: the owner
-// is told of them by a signed gap.
+// first, at most 1000 or about 1 MiB at once; they are listed again until Forget. What
+// another camera, or this one for another owner, has signed is left out: its own
+// camera tells of it. R2: the owner is told of them by a signed gap.
 func (s *Spool) Dropped() ([]Dropped, error) {
 	if err := s.held(); err != nil {
 		return nil, err
 	}
 	s.card.Lock()
 	defer s.card.Unlock()
+	owner := s.askOwner()
 	s.mu.Lock()
-	hours := append([]hour(nil), s.x.trees[treeDropped].hours...)
+	hours := slices.Clone(s.x.trees[treeDropped].hours)
 	s.mu.Unlock()
 	var out []Dropped
+	size, bad := 0, 0
 	for _, h := range hours {
+		if h.whose == others {
+			continue
+		}
+		foreign := 0
 		entries, err := s.readHour(treeDropped, h.name, nil)
 		if err != nil {
-			return nil, s.note(cardError("reading what was dropped", err))
+			err = s.skip(s.hourDirOf(treeDropped, h.name), &bad, err)
 		}
 		for _, e := range entries {
-			manifest, err := s.readAll(filepath.Join(s.hourPath(treeDropped, e.name), e.name+extManifest), maxManifest)
+			path := filepath.Join(s.hourPath(treeDropped, e.name), e.name+extManifest)
+			if err != nil || s.isAside(path) {
+				continue
+			}
+			var manifest []byte
+			manifest, err = s.readAll(path, maxManifest+1)
 			if errors.Is(err, fs.ErrNotExist) {
+				err = nil
 				continue
 			}
 			if err != nil {
-				return nil, s.note(cardError("reading what was dropped", err))
+				err = s.skip(path, &bad, err)
+				continue
 			}
-			if out = append(out, Dropped{e.name, manifest}); len(out) == 1000 {
+			if s.cfg.Owner != nil && !isOf(owner, manifest) {
+				foreign++
+				continue
+			}
+			if out = append(out, Dropped{e.name, manifest}); len(out) == maxDropped {
+				return out, nil
+			}
+			if size += len(manifest); size >= maxDroppedBytes {
 				return out, nil
 			}
 		}
+		if err != nil {
+			return nil, s.note(cardError("reading what was dropped", err))
+		}
+		if foreign > 0 && foreign == len(entries) {
+			s.settleWhose(treeDropped, h.name, entries, foreign, owner)
+		}
 	}
 	return out, nil
+}
+
+// isOf tells whether what lies in dropped/ may be the owner's: what is no statement is
+// nobody's, and larger than one none of ours.
+func isOf(owner Owner, manifest []byte) bool {
+	head, ok := StatementOf(manifest)
+	return len(manifest) <= maxManifest && (!ok || head.Serial == owner.Serial && head.BindID == owner.BindID)
 }
 
 // Forget says that a gap record that tells of these dropped clips is on the card.
@@ -190,9 +232,11 @@ func (s *Spool) retire(t int, last string) (bool, error) {
 	s.card.Lock()
 	defer s.card.Unlock()
 	old := func(name string) bool { return name < last && s.ages(t, name) && !s.lent(name) }
-	e, err := s.spare(choice{t, old, func(h hour) bool { return h.name <= hourOf(last) }})
-	if err != nil || e.name == "" {
-		return false, cardError("looking for it", err)
+	step := choice{t, old, func(h hour) bool { return h.name <= hourOf(last) }}
+	for bad := 0; ; bad++ {
+		found, err := s.removeOne(step)
+		if err == nil || bad >= maxBad || !errors.Is(err, errSpoiled) {
+			return found, cardError("removing what is old", err)
+		}
 	}
-	return true, cardError("removing "+e.name, s.remove(t, e))
 }

@@ -46,7 +46,8 @@ func (f *File) Write(p []byte) (int, error) {
 
 // Note appends a line to the journal beside the clip; the next Sync makes it
 // durable, after what was written to the clip before: a note never tells of
-// bytes that the card does not hold. At most 4 KiB, without a line feed.
+// bytes that the card does not hold. At most 4 KiB, without a line feed,
+// and 64 KiB in all.
 func (f *File) Note(line []byte) error {
 	if f.err != nil {
 		return f.err
@@ -54,6 +55,9 @@ func (f *File) Note(line []byte) error {
 	l, err := noteLine(line)
 	if err != nil {
 		return err
+	}
+	if f.it.notes+int64(len(l)) > maxJournal {
+		return fmt.Errorf("journal of %s: it would exceed %d bytes", f.it.name, maxJournal)
 	}
 	if f.err = f.s.reserve(int64(len(l)), f.gen); f.err != nil {
 		return f.err
@@ -149,6 +153,7 @@ func (f *File) commit(manifest []byte) (Object, error) {
 		return Object{}, err
 	}
 	f.it.sums = &[2][32]byte{f.SHA256(), sha256.Sum256(manifest)}
+	f.it.by = f.s.signer(manifest)
 
 	f.s.card.Lock()
 	defer f.s.card.Unlock()

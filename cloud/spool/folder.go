@@ -33,6 +33,8 @@ func (s *Spool) hourPath(t int, name string) string {
 	return filepath.Join(s.dir, treeDir(t), hourOf(name))
 }
 
+func (s *Spool) hourDirOf(t int, hour string) string { return filepath.Join(s.dir, treeDir(t), hour) }
+
 // openPath is the path of a clip being written, without endings.
 func (s *Spool) openPath(name string) string { return filepath.Join(s.dir, dirOpen, name) }
 
@@ -77,8 +79,12 @@ func (e entry) files() (out []string) {
 // readHour lists the objects in an hour folder, by name; a folder that is not
 // there is empty. other is told of what else is there.
 func (s *Spool) readHour(t int, hour string, other func(path string, kind fileKind)) ([]entry, error) {
-	dir := filepath.Join(s.dir, treeDir(t), hour)
+	dir := s.hourDirOf(t, hour)
 	files, err := s.fs.ReadDir(dir)
+	if errors.Is(err, errOdd) {
+		s.setAside(dir, err)
+		return nil, nil
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -89,7 +95,11 @@ func (s *Spool) readHour(t int, hour string, other func(path string, kind fileKi
 	at := map[string]int{}
 	for _, f := range files {
 		name, kind := sortName(f.Name())
-		if f.IsDir() || kind != kindForeign && hourOf(name) != hour {
+		switch {
+		case kind == kindForeign:
+		case !f.Type().IsRegular():
+			kind = kindOdd
+		case hourOf(name) != hour:
 			kind = kindForeign
 		}
 		if kind != kindFile && kind != kindManifest {

@@ -5,6 +5,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"syscall"
 
 	"iid2secure.nl/camagent/cloud/durable"
@@ -13,6 +14,10 @@ import (
 // FS is what a Spool needs of a file system; paths are absolute or relative to
 // the process, as os takes them. Tests put one in between that fails, forgets
 // what was not synced, or is slow.
+//
+// Below the card's folder there are regular files and real folders for it, nothing
+// else: links are not followed, pipes and devices not opened. Stat tells of those,
+// too, Remove removes them.
 type FS interface {
 	Create(path string) (WFile, error) // new file, mode 0600; fails if it exists
 	Open(path string) (io.ReadSeekCloser, error)
@@ -34,50 +39,171 @@ type WFile interface {
 	Sync() error
 }
 
-// osFS is the operating system's file system.
-type osFS struct{}
+// osFS is the operating system's file system, below the card's folder dir; of what
+// is not below it, only folders are used, as their owner has made them.
+//
+// Who had the card in his hands may have put anything on it. A link could lead to
+// the camera's keys, or have clips written elsewhere; a pipe is never done with
+// opening. So each step goes through an os.Root, and nothing but files and folders
+// is taken.
+type osFS struct{ dir string }
 
-func (osFS) Create(path string) (WFile, error) {
-	return os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+// errOdd is what Open and the like say of what is neither; it stays as it is.
+var errOdd = errors.New("neither a file nor a folder of the card's: it is left alone")
+
+func odd(path string) error { return &fs.PathError{Op: "open", Path: path, Err: errOdd} }
+
+// below tells the path of what lies on the card, from its folder.
+func (f osFS) below(path string) (rel string, ok bool) {
+	rel, err := filepath.Rel(f.dir, path)
+	return rel, err == nil && rel != "." && filepath.IsLocal(rel)
 }
-func (osFS) Open(path string) (io.ReadSeekCloser, error) { return os.Open(path) }
-func (osFS) ReadDir(path string) ([]fs.DirEntry, error)  { return os.ReadDir(path) }
-func (osFS) Stat(path string) (fs.FileInfo, error)       { return os.Stat(path) }
-func (osFS) Remove(path string) error                    { return os.Remove(path) }
 
-// Rename syncs the file, too: on a FAT its new name holds size and place of the
-// bytes, which the folder's fsync alone may leave out.
-func (osFS) Rename(from, to string) error {
-	if err := os.Rename(from, to); err != nil {
-		return err
+// in does something on the card, if all folders on the way are real ones.
+func (f osFS) in(path string, do func(r *os.Root, rel string) error) error {
+	rel, ok := f.below(path)
+	if !ok {
+		return &fs.PathError{Op: "open", Path: path, Err: errors.New("not on the card")}
 	}
-	return durable.SyncDir(to) // it does what a file needs
-}
-
-func (osFS) Truncate(path string, size int64) error {
-	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	r, err := os.OpenRoot(f.dir)
 	if err != nil {
 		return err
 	}
-	err = f.Truncate(size)
-	if err == nil {
-		err = f.Sync()
+	defer r.Close()
+	for i, c := range rel {
+		if c != filepath.Separator {
+			continue
+		}
+		if st, err := r.Lstat(rel[:i]); err != nil {
+			return err
+		} else if !st.IsDir() {
+			return odd(path)
+		}
 	}
-	return errors.Join(err, f.Close())
+	return do(r, rel)
 }
 
-func (osFS) Mkdir(path string) error {
-	err := os.Mkdir(path, 0o700)
-	if err == nil {
-		return durable.SyncDir(path) // on a FAT it is made of bytes, too
-	}
-	if errors.Is(err, fs.ErrExist) {
-		return nil
-	}
-	return err
+// open opens a regular file that is there, or with dir a folder.
+func (f osFS) open(path string, flag int, dir bool) (file *os.File, err error) {
+	right := func(st fs.FileInfo) bool { return dir && st.IsDir() || !dir && st.Mode().IsRegular() }
+	err = f.in(path, func(r *os.Root, rel string) error {
+		st, err := r.Lstat(rel)
+		if err == nil && !right(st) {
+			err = odd(path)
+		}
+		if err != nil {
+			return err
+		}
+		if file, err = r.OpenFile(rel, flag|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0); err != nil {
+			return err
+		}
+		if st, err = file.Stat(); err == nil && !right(st) {
+			err = odd(path)
+		}
+		if err != nil {
+			file.Close()
+		}
+		return err
+	})
+	return file, err
 }
 
-func (osFS) SyncDir(path string) error { return durable.SyncDir(path) }
+func (f osFS) Create(path string) (w WFile, err error) {
+	err = f.in(path, func(r *os.Root, rel string) error {
+		w, err = r.OpenFile(rel, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+		return err
+	})
+	return w, err
+}
+
+func (f osFS) Open(path string) (io.ReadSeekCloser, error) {
+	file, err := f.open(path, os.O_RDONLY, false)
+	if err != nil {
+		return nil, err
+	}
+	return file, nil
+}
+
+// ReadDir reads by the path once that has been looked at: of what is opened below a
+// Root, each entry would be asked for at once, which makes a start much slower.
+func (f osFS) ReadDir(path string) ([]fs.DirEntry, error) {
+	dir, err := f.open(path, os.O_RDONLY, true)
+	if err != nil {
+		return nil, err
+	}
+	dir.Close()
+	return os.ReadDir(path)
+}
+
+func (f osFS) Stat(path string) (st fs.FileInfo, err error) {
+	if _, ok := f.below(path); !ok {
+		return os.Stat(path)
+	}
+	err = f.in(path, func(r *os.Root, rel string) error { st, err = r.Lstat(rel); return err })
+	return st, err
+}
+
+func (f osFS) Remove(path string) error { return f.in(path, (*os.Root).Remove) }
+
+// Rename syncs the file, too: on a FAT its new name holds size and place of the
+// bytes, which the folder's fsync alone may leave out.
+func (f osFS) Rename(from, to string) error {
+	err := f.in(from, func(_ *os.Root, old string) error {
+		return f.in(to, func(r *os.Root, rel string) error { return r.Rename(old, rel) })
+	})
+	if err != nil {
+		return err
+	}
+	file, err := f.open(to, os.O_RDONLY, false)
+	if err != nil {
+		return err
+	}
+	return errors.Join(file.Sync(), file.Close())
+}
+
+func (f osFS) Truncate(path string, size int64) error {
+	file, err := f.open(path, os.O_WRONLY, false)
+	if err != nil {
+		return err
+	}
+	err = file.Truncate(size)
+	if err == nil {
+		err = file.Sync()
+	}
+	return errors.Join(err, file.Close())
+}
+
+func (f osFS) Mkdir(path string) error {
+	var err error
+	if _, ok := f.below(path); ok {
+		err = f.in(path, func(r *os.Root, rel string) error { return r.Mkdir(rel, 0o700) })
+	} else {
+		err = os.Mkdir(path, 0o700)
+	}
+	switch {
+	case err == nil:
+		return f.SyncDir(path) // on a FAT it is made of bytes, too
+	case !errors.Is(err, fs.ErrExist):
+		return err
+	}
+	if st, err := f.Stat(path); err != nil {
+		return err
+	} else if !st.IsDir() {
+		return odd(path)
+	}
+	return nil
+}
+
+func (f osFS) SyncDir(path string) error {
+	if _, ok := f.below(path); !ok {
+		return durable.SyncDir(path)
+	}
+	dir, err := f.open(path, os.O_RDONLY, true)
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
 
 func (osFS) Free(path string) (int64, error) {
 	var st syscall.Statfs_t

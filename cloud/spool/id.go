@@ -3,6 +3,8 @@ package spool
 import (
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
+	"io/fs"
 	"path/filepath"
 	"strings"
 
@@ -15,7 +17,7 @@ import (
 const idLen = 16
 
 // ID is the id of the card that is held; empty if it has none, as a card that
-// can only be read may.
+// can only be read may, and one whose id can't be read now.
 func (s *Spool) ID() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -25,14 +27,20 @@ func (s *Spool) ID() string {
 // readID reads the card's id, or gives it one.
 func (s *Spool) readID() {
 	path := filepath.Join(s.dir, dirIndex, "card")
-	if data, err := s.readAll(path, idLen+1); err == nil && isID(string(data)) {
+	data, err := s.readAll(path, idLen+1)
+	if err == nil && isID(string(data)) {
 		s.setID(string(data))
+		return
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // it may have one
+		s.log.Warn("the card's id can't be read", zap.Error(err))
+		s.setID("")
 		return
 	}
 	raw := make([]byte, idLen/2)
 	rand.Read(raw)
 	id := hex.EncodeToString(raw)
-	err := s.removeAll(path)
+	err = s.removeAll(path)
 	if err == nil {
 		err = s.writeCopy(path, []byte(id))
 	}

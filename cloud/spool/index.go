@@ -15,6 +15,7 @@ type item struct {
 	size     int64
 	manifest int64        // size of the manifest; -1 without
 	notes    int64        // of the journal, while it is open
+	by       *Owner       // for whom it was recorded; nil: not looked at
 	sums     *[2][32]byte // of file and manifest; nil: not read since the start
 	lane     Lane
 	home     Lane // the lane's folder (routine for Backfill)
@@ -62,6 +63,7 @@ type hour struct {
 	clips int   // of these
 	bytes int64 // of all files
 	names uint64
+	whose whose
 	first string // the oldest object, if that is known
 }
 
@@ -116,6 +118,9 @@ func (t *tree) count(sign int, name string, files []string, bytes int64) int64 {
 		h.first = name
 	case name == h.first:
 		h.first = ""
+	}
+	if sign > 0 {
+		h.whose = unknown
 	}
 	h.n += sign
 	if isClip(name) {

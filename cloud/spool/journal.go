@@ -4,13 +4,15 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"hash/crc32"
+	"io/fs"
 )
 
 const (
 	maxNote    = 4 << 10
-	maxJournal = 4 << 20 // of which recovery reads no more
+	maxJournal = 64 << 10 // a real one has some 60 lines
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -42,8 +44,14 @@ func parseJournal(data []byte) (notes [][]byte) {
 	}
 }
 
-// readJournal returns the notes of a clip that was left open.
-func (s *Spool) readJournal(name string) (notes [][]byte, size int64, err error) {
-	data, err := s.readAll(s.openPath(name)+extNotes, maxJournal)
-	return parseJournal(data), int64(len(data)), err
+// readJournal returns the notes of a clip that was left open; none without a journal.
+func (s *Spool) readJournal(name string) ([][]byte, error) {
+	data, err := s.readAll(s.openPath(name)+extNotes, maxJournal+1)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err == nil && len(data) > maxJournal {
+		err = fmt.Errorf("more than %d bytes, so none of ours", maxJournal)
+	}
+	return parseJournal(data), err
 }

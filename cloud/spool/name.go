@@ -64,6 +64,7 @@ const (
 	kindPart
 	kindNotes
 	kindTemporary
+	kindOdd // of such a name, but no regular file
 )
 
 // sortName tells what a file name stands for, and of which object.

@@ -9,13 +9,21 @@ import (
 
 // Prefer has a clip that waits uploaded before the other routine ones, behind
 // alarms and behind what was preferred earlier. It holds until the next start.
-// waits is false if no such clip waits: it is uploaded, or not on the card.
+// waits is false if no such clip waits: it is uploaded, not on the card,
+// or somebody else's.
 func (s *Spool) Prefer(name string) (waits bool, err error) {
 	if err := s.held(); err != nil {
 		return false, err
 	}
 	if checkClip(name) != nil || s.wasReleased(name) {
 		return false, nil
+	}
+	t := s.find(name, treeUploaded)
+	if t < 0 {
+		return false, nil
+	}
+	if foreign, err := s.isForeign(t, name); foreign || err != nil {
+		return false, s.noted(cardError("looking at "+name, err))
 	}
 	s.card.Lock()
 	defer s.card.Unlock()

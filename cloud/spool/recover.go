@@ -2,7 +2,6 @@ package spool
 
 import (
 	"errors"
-	"io/fs"
 	"maps"
 	"path/filepath"
 	"slices"
@@ -26,9 +25,12 @@ func (s *Spool) recover() error {
 	if err != nil {
 		return cardError("reading it", err)
 	}
-	known, asked := s.loadIndex(), 0
+	known, asked, bad := s.loadIndex(), 0, 0
 	for _, h := range hours {
 		n, err := s.recoverHour(h, parts, &known)
+		if err != nil {
+			err = s.skip(filepath.Join(s.dir, h), &bad, err)
+		}
 		if err != nil {
 			return cardError("settling hour "+h, err)
 		}
@@ -61,7 +63,7 @@ func (s *Spool) scanOpen() (map[string]int64, error) {
 	}
 	parts := map[string]int64{}
 	for _, f := range files {
-		if name, kind := sortName(f.Name()); kind == kindPart && isClip(name) && !f.IsDir() {
+		if name, kind := sortName(f.Name()); kind == kindPart && isClip(name) && f.Type().IsRegular() {
 			info, err := f.Info()
 			if err != nil {
 				return nil, err
@@ -79,9 +81,18 @@ func (s *Spool) leaveOpen(parts map[string]int64) error {
 	if err != nil {
 		return err
 	}
+	notes := map[string]int64{}
 	for _, f := range files {
 		name, kind := sortName(f.Name())
-		if _, ok := parts[name]; kind != kindNotes || ok {
+		if kind != kindNotes || !f.Type().IsRegular() {
+			continue
+		}
+		if _, ok := parts[name]; ok {
+			info, err := f.Info()
+			if err != nil {
+				return err
+			}
+			notes[name] = info.Size()
 			continue
 		}
 		s.st.Removed++
@@ -90,12 +101,8 @@ func (s *Spool) leaveOpen(parts map[string]int64) error {
 		}
 	}
 	for name, size := range parts {
-		notes, journal, err := s.readJournal(name)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		it := &item{name: name, size: size, manifest: -1, notes: journal}
-		s.left[name], s.open[name] = &Unfinished{Name: name, Size: size, Notes: notes}, it
+		it := &item{name: name, size: size, manifest: -1, notes: notes[name]}
+		s.left[name], s.open[name] = &Unfinished{Name: name, Size: size}, it
 		s.used += it.bytes()
 	}
 	return nil
@@ -136,7 +143,7 @@ func (f *found) files() (file, manifest int) {
 }
 
 // recoverHour brings all objects of an hour into one of the states that there
-// are without cuts, and counts them. It returns how many folders had to be asked
+// are without cuts, and counts them. After an error nothing of it counts in this run. It returns how many folders had to be asked
 // for the size of each file.
 func (s *Spool) recoverHour(name string, parts map[string]int64, known *[trees]map[string]hour) (asked int, err error) {
 	for {
@@ -150,6 +157,9 @@ func (s *Spool) recoverHour(name string, parts map[string]int64, known *[trees]m
 		for t, list := range lists {
 			n, err := s.countHour(t, name, list, known[t][name])
 			if err != nil {
+				for t := range trees {
+					_, _ = s.countHour(t, name, nil, hour{})
+				}
 				return 0, err
 			}
 			asked += n
@@ -166,8 +176,11 @@ func (s *Spool) settleHour(hour string, parts map[string]int64) (lists [trees][]
 		foreign := false
 		lists[t], err = s.readHour(t, hour, func(path string, kind fileKind) {
 			foreign = true
-			if kind == kindTemporary {
+			switch kind {
+			case kindTemporary:
 				temporary = append(temporary, path)
+			case kindOdd:
+				s.setAside(path, errOdd)
 			}
 		})
 		if err != nil {
@@ -223,7 +236,7 @@ func (s *Spool) settleTemporary(path string) (changed bool, err error) {
 // isEmpty tells whether a file is there and has no bytes.
 func (s *Spool) isEmpty(path string) bool {
 	st, err := s.fs.Stat(path)
-	return err == nil && st.Size() == 0
+	return err == nil && st.Mode().IsRegular() && st.Size() == 0
 }
 
 // removed removes a file and counts it.

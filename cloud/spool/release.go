@@ -34,7 +34,7 @@ func (s *Spool) Release(o Object) error {
 	s.x.drop(it)
 	if err == nil {
 		s.count(int(it.home), -1, it.name, it.files(), it.bytes())
-		s.count(treeUploaded, 1, it.name, it.files(), it.bytes())
+		s.arrive(treeUploaded, it)
 	} else {
 		s.released[nameSum(it.name)] = true
 	}
@@ -83,8 +83,8 @@ func (s *Spool) has(t int, name string) bool {
 	if isClip(name) {
 		name += extClip
 	}
-	_, err := s.fs.Stat(filepath.Join(s.hourPath(t, name), name))
-	return err == nil
+	st, err := s.fs.Stat(filepath.Join(s.hourPath(t, name), name))
+	return err == nil && st.Mode().IsRegular()
 }
 
 // moveUploaded moves the item's files. The caller holds card.
@@ -104,51 +104,78 @@ func (s *Spool) moveUploaded(it *item) error {
 
 // Pending tells whether an object of that name still waits for its release.
 func (s *Spool) Pending(name string) bool {
-	return !s.wasReleased(name) && s.find(name, treeUploaded)
+	return !s.wasReleased(name) && s.find(name, treeUploaded) >= 0
 }
 
 // Has tells whether an object of that name is on the card: committed, uploaded
-// or not, and not given up.
+// or not, not given up, and nobody else's.
 func (s *Spool) Has(name string) bool {
-	return s.find(name, treeDropped)
+	t := s.find(name, treeDropped)
+	if t < 0 {
+		return false
+	}
+	foreign, err := s.isForeign(t, name)
+	return err == nil && !foreign
 }
 
-// find looks in the first trees; what moves meanwhile is not missed, because it
-// moves from them to the later ones.
-func (s *Spool) find(name string, upTo int) bool {
+// find tells in which of the first trees an object lies, -1: in none. What moves
+// meanwhile is not missed, because it moves from them to the later ones.
+func (s *Spool) find(name string, upTo int) int {
 	s.mu.Lock()
-	known, absent := s.x.byName[name] != nil, s.absent != nil
+	it, absent := s.x.byName[name], s.absent != nil
 	s.mu.Unlock()
-	if known || absent || checkClip(name) != nil && checkSingle(name) != nil {
-		return known && !absent
+	switch {
+	case absent:
+		return -1
+	case it != nil:
+		return int(it.home)
+	case checkClip(name) != nil && checkSingle(name) != nil:
+		return -1
 	}
 	for t := range upTo {
 		if s.has(t, name) {
-			return true
+			return t
 		}
 	}
-	return false
+	return -1
 }
 
 // Open opens a file of a clip, or a single object, for reading, wherever it lies.
-// fs.ErrNotExist if there is none.
+// fs.ErrNotExist if there is none, or if it is somebody else's.
 func (s *Spool) Open(file string) (io.ReadSeekCloser, error) {
 	if err := s.held(); err != nil {
 		return nil, err
 	}
-	if _, kind := sortName(file); kind != kindFile && kind != kindManifest {
-		return nil, fmt.Errorf("%.64q on the card: %w", file, fs.ErrNotExist)
+	name, kind := sortName(file)
+	none := fmt.Errorf("%.64q on the card: %w", file, fs.ErrNotExist)
+	if kind != kindFile && kind != kindManifest {
+		return nil, none
 	}
 	for t := range treeDropped {
 		f, err := s.fs.Open(filepath.Join(s.hourPath(t, file), file))
-		if !errors.Is(err, fs.ErrNotExist) {
-			if err != nil {
-				err = s.note(cardError("opening "+file, err))
-			}
-			return f, err
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
 		}
+		if errors.Is(err, errOdd) { // the file's real place may be another one
+			none = fmt.Errorf("%.64q on the card: %w", file, err)
+			continue
+		}
+		foreign := false
+		if err == nil {
+			foreign, err = s.isForeign(t, name)
+		}
+		if err == nil && !foreign {
+			return f, nil
+		}
+		if f != nil {
+			f.Close()
+		}
+		if err != nil {
+			return nil, s.note(cardError("opening "+file, err))
+		}
+		return nil, none
 	}
-	return nil, fmt.Errorf("%s on the card: %w", file, fs.ErrNotExist)
+	return nil, none
 }
 
 // Stats returns the state of the card; it never waits for the card.
@@ -159,7 +186,7 @@ func (s *Spool) Stats() Stats {
 	st.Pending, st.PendingBytes = s.x.waiting()
 	st.Oldest = s.x.oldest()
 	st.Uploaded = s.x.trees[treeUploaded].n
-	st.UsedBytes, st.Foreign = s.used, len(s.foreign)
+	st.UsedBytes, st.Foreign, st.Spoiled = s.used, s.foreignLocked(), s.spoiledLocked()
 	return st
 }
 

@@ -150,16 +150,38 @@ func hasSingles(h hour) bool     { return h.n > h.clips }
 // none. One that the uploader holds goes only when its step has no other: else a
 // slow uplink would never get one through. The caller holds card.
 func (s *Spool) giveUp() error {
-	for _, c := range ladder {
-		e, err := s.spare(c)
-		if err != nil {
-			return cardError("looking for what can be given up", err)
+	var failed error
+	for bad, i := 0, 0; i < len(ladder); {
+		found, err := s.removeOne(ladder[i])
+		if found && err == nil {
+			return nil
 		}
-		if e.name != "" {
-			return cardError("giving up "+e.name, s.remove(c.tree, e))
+		if err == nil {
+			i++
+			continue
+		}
+		failed = cardError("giving up an object", err)
+		if bad++; bad > maxBad || !errors.Is(err, errSpoiled) {
+			return failed
 		}
 	}
+	if failed != nil {
+		return failed
+	}
 	return fmt.Errorf("%w: nothing is left to give up", ErrFull)
+}
+
+// removeOne removes the oldest object of a step; found is false if there is none.
+// After an error of kind errSpoiled the next call finds another one.
+func (s *Spool) removeOne(c choice) (found bool, err error) {
+	e, err := s.spare(c)
+	if err != nil || e.name == "" {
+		return false, err
+	}
+	if err := s.remove(c.tree, e); err != nil {
+		return true, fmt.Errorf("%s: %w", e.name, err)
+	}
+	return true, nil
 }
 
 // spare finds the oldest object of a step.
@@ -173,7 +195,7 @@ func (s *Spool) spare(c choice) (entry, error) {
 		from = h.name + "\x00"
 		entries, err := s.readHour(c.tree, h.name, nil)
 		if err != nil {
-			return entry{}, err
+			return entry{}, s.leaveOut(s.hourDirOf(c.tree, h.name), err)
 		}
 		if len(entries) == 0 { // somebody has removed them
 			s.mu.Lock()
@@ -181,24 +203,42 @@ func (s *Spool) spare(c choice) (entry, error) {
 			s.x.trees[c.tree].set(hour{name: h.name})
 			s.mu.Unlock()
 		}
+		owner, foreign := s.askOwner(), 0
 		for _, e := range entries {
-			switch {
-			case !c.take(e.name) || c.tree < treeUploaded && s.isForeign(c.tree, e.name):
-			case !s.lent(e.name):
+			path := filepath.Join(s.hourPath(c.tree, e.name), e.name)
+			if !c.take(e.name) || s.isAside(path) {
+				continue
+			}
+			if c.tree < treeUploaded {
+				is, err := s.isForeign(c.tree, e.name)
+				if err != nil {
+					return entry{}, s.leaveOut(path, err)
+				}
+				if is {
+					foreign++
+					continue
+				}
+			}
+			if !s.lent(e.name) {
 				return e, nil
-			case lent.name == "":
+			}
+			if lent.name == "" {
 				lent = e
 			}
+		}
+		if foreign == len(entries) {
+			s.settleWhose(c.tree, h.name, entries, foreign, owner)
 		}
 	}
 }
 
-// nextHour finds the first hour of a step that is not before from.
+// nextHour finds the first hour of a step that is not before from. What waits in it
+// is not somebody else's alone.
 func (s *Spool) nextHour(c choice, from string) (hour, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, h := range s.x.trees[c.tree].hours {
-		if h.name >= from && c.hour(h) {
+		if h.name >= from && c.hour(h) && (c.tree == treeUploaded || h.whose != others) && !s.isAsideLocked(s.hourDirOf(c.tree, h.name)) {
 			return h, true
 		}
 	}
@@ -215,11 +255,12 @@ func (s *Spool) lent(name string) bool {
 // remove removes an object. The manifest of a clip that the store does not have
 // goes to dropped/. The caller holds card.
 func (s *Spool) remove(t int, e entry) error {
+	path := filepath.Join(s.hourPath(t, e.name), e.name)
 	it, err := e.item(t)
-	if err == nil {
-		err = s.leaving(e.name)
-	}
 	if err != nil {
+		return s.leaveOut(path, err)
+	}
+	if err := s.leaving(e.name); err != nil {
 		return err
 	}
 	s.mu.Lock()
@@ -242,10 +283,11 @@ func (s *Spool) remove(t int, e entry) error {
 	if err != nil {
 		s.recount(t, hourOf(e.name))
 		s.refill(t)
-		return err
+		return s.leaveOut(path, err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	delete(s.spoiled, nameSum(path))
 	s.count(t, -1, e.name, e.files(), it.bytes())
 	if stored {
 		s.st.Evicted++

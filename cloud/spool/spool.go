@@ -168,6 +168,7 @@ type Stats struct {
 	Evicted      uint64    // uploaded objects removed to make room, or for their age
 	Dropped      uint64    // objects removed that the store did not have
 	Foreign      int       // objects that wait and are somebody else's, as far as they were looked at
+	Spoiled      error     // what can't be used of a card that works otherwise; nil: nothing
 	Err          error     // the last failure of the card, nil after a success
 }
 

@@ -19,7 +19,7 @@ import (
 )
 
 // Spool owns the card. Methods may be called from any goroutine; each *File
-// from one at a time. It has no goroutines.
+// from one at a time. It has no goroutines but that of AttachSoon.
 type Spool struct {
 	dir string
 	cfg Config
@@ -30,29 +30,33 @@ type Spool struct {
 	// taken while mu is held. A slow card makes its holders wait, not mu's.
 	card turn
 
-	mu       sync.Mutex  // guards the rest; no card access under it
-	lock     io.Closer   // nil: the card is not held
-	folder   fs.FileInfo // of the card's folder that is held
-	absent   error       // why the card is not held
-	x        index
-	open     map[string]*item       // what is being written
-	left     map[string]*Unfinished // of these, what a cut left open
-	ended    error                  // why Files of an older gen cannot go on
-	used     int64
-	credit   int64           // bytes that may be written before free space is asked for again
-	free     int64           // as it was last read
-	made     map[string]bool // hour folders known to exist
-	emptied  map[string]bool // hour folders that may be empty
-	newest   string          // the latest hour in which something began
-	indexed  string          // newest, when the index was last written
-	released map[uint64]bool // names' sums: in the store, but not moved, because the card failed
-	owner    Owner           // for whom foreign holds
-	foreign  map[uint64]bool // names' sums: somebody else's
-	unsure   map[string]bool // hours in which something was named by a clock that was not set
-	id       string          // of the card
-	gen      uint64          // counts wipes, and cards let go
-	st       Stats
-	changed  chan struct{} // closed and replaced when Next should look again
+	mu         sync.Mutex  // guards the rest; no card access under it
+	lock       io.Closer   // nil: the card is not held
+	folder     fs.FileInfo // of the card's folder that is held
+	absent     error       // why the card is not held
+	x          index
+	open       map[string]*item       // what is being written
+	left       map[string]*Unfinished // of these, what a cut left open
+	leftFrom   string                 // of left, the first that the next Unfinished lists
+	ended      error                  // why Files of an older gen cannot go on
+	used       int64
+	credit     int64                // bytes that may be written before free space is asked for again
+	free       int64                // as it was last read
+	made       map[string]bool      // hour folders known to exist
+	emptied    map[string]bool      // hour folders that may be empty
+	newest     string               // the latest hour in which something began
+	indexed    string               // newest, when the index was last written
+	released   map[uint64]bool      // names' sums: in the store, but not moved, because the card failed
+	owner      Owner                // for whom foreign holds
+	foreign    map[uint64]bool      // names' sums: somebody else's, in hours that are not all theirs
+	spoiled    map[uint64]time.Time // paths' sums: left out until then
+	spoiledWhy error                // of one of them
+	retryAt    time.Time            // the last of these times
+	unsure     map[string]bool      // hours in which something was named by a clock that was not set
+	id         string               // of the card
+	gen        uint64               // counts wipes, and cards let go
+	st         Stats
+	changed    chan struct{} // closed and replaced when Next should look again
 }
 
 // turn is a mutex that tests in virtual time can wait for.
@@ -100,7 +104,7 @@ func (s *Spool) begin(it *item, gen *uint64) error {
 		s.newest = max(s.newest, hourOf(it.name))
 	}
 	s.mu.Unlock()
-	if !taken && s.Has(it.name) {
+	if !taken && s.find(it.name, treeDropped) >= 0 {
 		s.abandon(it, *gen)
 		taken = true
 	}
@@ -134,7 +138,7 @@ func (s *Spool) enter(it *item, gen uint64) (Object, error) {
 	delete(s.open, it.name)
 	s.used -= it.bytes()
 	it.notes = 0
-	s.count(int(it.home), 1, it.name, it.files(), it.bytes())
+	s.arrive(int(it.home), it)
 	s.x.enter(it)
 	s.st.Err = nil
 	s.wakeLocked()
@@ -169,6 +173,7 @@ func (s *Spool) addItem(it *item, gen uint64, data []byte) (Object, error) {
 	}
 	it.size = int64(len(data))
 	it.sums = &[2][32]byte{sha256.Sum256(data)}
+	it.by = s.signer(data)
 	s.card.Lock()
 	defer s.card.Unlock()
 	if err := s.markUnsure(hourOf(it.name)); err != nil {
@@ -195,11 +200,14 @@ func (s *Spool) Next(ctx context.Context) (Object, error) {
 		if err != nil {
 			return Object{}, err
 		}
-		if s.isForeign(int(it.home), it.name) {
+		foreign, err := s.isForeign(int(it.home), it.name)
+		if foreign {
 			s.setForeign(it)
 			continue
 		}
-		err = s.measure(it)
+		if err == nil {
+			err = s.measure(it)
+		}
 		if err == nil {
 			s.mu.Lock()
 			defer s.mu.Unlock()
@@ -213,9 +221,6 @@ func (s *Spool) Next(ctx context.Context) (Object, error) {
 		s.log.Error("an object vanished from the card", zap.String("object", it.name), zap.Error(err))
 	}
 }
-
-// unreadableWait keeps a file that cannot be read out of the way of the others.
-const unreadableWait = 10 * time.Minute
 
 // borrow waits until an item can be lent.
 func (s *Spool) borrow(ctx context.Context) (*item, error) {
@@ -325,7 +330,8 @@ func (s *Spool) vanished(it *item) {
 }
 
 // fill reads the next objects of a lane from the card into memory, in the order
-// of their names.
+// of their names. When it has found many that are somebody else's it returns before
+// its end, so that others may use the card in between.
 func (s *Spool) fill(l Lane) error {
 	s.card.Lock()
 	defer s.card.Unlock()
@@ -333,6 +339,7 @@ func (s *Spool) fill(l Lane) error {
 		return err
 	}
 	t, room := int(min(l, Routine)), s.windowRoom(l)
+	bad, theirs := 0, 0
 	for from := ""; ; {
 		h, ok := s.nextHour(choice{t, anything, anyHour}, from)
 		if !ok {
@@ -341,9 +348,20 @@ func (s *Spool) fill(l Lane) error {
 		from = h.name + "\x00"
 		entries, err := s.readHour(t, h.name, nil)
 		if err != nil {
-			return err
+			if err := s.skip(s.hourDirOf(t, h.name), &bad, err); err != nil {
+				return err
+			}
+			continue
 		}
+		if room == 0 || theirs >= window {
+			return nil
+		}
+		foreign, learned := s.theirs(t, h.name, entries)
+		theirs += learned
 		for _, e := range entries {
+			if foreign[e.name] {
+				continue
+			}
 			if room == 0 {
 				return nil
 			}
@@ -365,7 +383,7 @@ func (s *Spool) fill(l Lane) error {
 // fillOne takes an object into memory, unless it is there already.
 func (s *Spool) fillOne(l Lane, t int, e entry) (added bool, err error) {
 	s.mu.Lock()
-	skip := e.file == nil || s.x.byName[e.name] != nil || s.released[nameSum(e.name)] || s.foreign[nameSum(e.name)]
+	skip := e.file == nil || s.x.byName[e.name] != nil || s.released[nameSum(e.name)]
 	s.mu.Unlock()
 	if skip {
 		return false, nil

@@ -18,7 +18,7 @@ import (
 
 // opened counts what is read of clips.
 type opened struct {
-	osFS
+	FS
 	clips atomic.Int32
 }
 
@@ -26,7 +26,7 @@ func (o *opened) Open(path string) (io.ReadSeekCloser, error) {
 	if strings.HasSuffix(path, extClip) {
 		o.clips.Add(1)
 	}
-	return o.osFS.Open(path)
+	return o.FS.Open(path)
 }
 
 func statementOf(name string, data []byte) []byte {
@@ -58,7 +58,7 @@ func TestR8_HashOfAFoundClipIsItsManifests(t *testing.T) {
 			_, err = f.Commit(Routine, c.manifest)
 			require.NoError(t, err)
 			require.NoError(t, s.Close())
-			count := &opened{}
+			count := &opened{FS: osFS{dir}}
 			s, err = Open(dir, Config{FS: count})
 			require.NoError(t, err)
 			t.Cleanup(func() { s.Close() })

@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
-	"strings"
 )
 
 // Unfinished is a clip that a cut left open: its file may end in the middle, and
@@ -17,17 +17,50 @@ type Unfinished struct {
 	Notes [][]byte // lines of its journal, oldest first; a torn last one is left out
 }
 
+// A card may hold any number of such clips, and they may stay: their journals are
+// read when they are asked for, in lots of at most so many clips and bytes.
+const (
+	lotClips = 256
+	lotBytes = 1 << 20
+)
+
 // Unfinished lists the clips that were open when the card was last let go, after
-// an Attach that took hold of it, oldest first. Each stays until Finish or
-// Discard.
+// an Attach that took hold of it, oldest first, and reads their journals. Each stays
+// until Finish or Discard. If there are more than 256, or more than 1 MiB of journals,
+// each call lists the next ones. A clip whose journal can't be read, or is larger than
+// a File's may be, is left out: Stats tells.
 func (s *Spool) Unfinished() []Unfinished {
+	out := s.nextLeft()
+	for i := range out {
+		notes, err := s.readJournal(out[i].Name)
+		if err != nil {
+			s.setAside(s.openPath(out[i].Name)+extNotes, err)
+			out[i].Name = ""
+		}
+		out[i].Notes = notes
+	}
+	return slices.DeleteFunc(out, func(u Unfinished) bool { return u.Name == "" })
+}
+
+// nextLeft lists the clips that were left open: all, or those whose turn it is.
+func (s *Spool) nextLeft() []Unfinished {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	out := make([]Unfinished, 0, len(s.left))
-	for _, u := range s.left {
-		out = append(out, *u)
+	names := slices.Sorted(maps.Keys(s.left))
+	from, _ := slices.BinarySearch(names, s.leftFrom)
+	s.leftFrom = ""
+	out := []Unfinished{}
+	room := int64(lotBytes)
+	for _, name := range names[from:] {
+		if s.open[name] == nil {
+			continue // Discard removes it
+		}
+		if room -= min(s.open[name].notes, maxJournal); room < 0 || len(out) == lotClips {
+			s.leftFrom = name
+			break
+		}
+		out = append(out, Unfinished{Name: name, Size: s.left[name].Size})
 	}
-	slices.SortFunc(out, func(a, b Unfinished) int { return strings.Compare(a.Name, b.Name) })
 	return out
 }
 
