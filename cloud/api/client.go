@@ -88,7 +88,11 @@ func (c *Client) Objects(ctx context.Context, serial cloud.Serial, q ObjectQuery
 		path += "?" + v.Encode()
 	}
 	var out ObjectList
-	return out, c.call(ctx, "list objects", http.MethodGet, path, nil, &out)
+	err := c.call(ctx, "list objects", http.MethodGet, path, nil, &out)
+	if err == nil && len(out.Objects) > MaxObjects {
+		return ObjectList{}, fmt.Errorf("list objects: a page of %d, want %d at most", len(out.Objects), MaxObjects)
+	}
+	return out, err
 }
 
 func timeText(t time.Time) string {

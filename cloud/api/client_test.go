@@ -61,6 +61,25 @@ func TestS4_ClientSurvivesAHostileCloud(t *testing.T) {
 	}
 }
 
+// A page is no larger than it may be, however small its objects are.
+func TestR6_S4_PagesAreBounded(t *testing.T) {
+	t.Parallel()
+	for n, ok := range map[int]bool{MaxObjects: true, MaxObjects + 1: false} {
+		c := hostile(t, func(w http.ResponseWriter, _ *http.Request) {
+			fmt.Fprintf(w, `{"objects":[{}%s]}`, strings.Repeat(",{}", n-1))
+		})
+		list, err := c.Objects(t.Context(), cloud.NewSerial(), ObjectQuery{})
+		if ok {
+			require.NoError(t, err)
+			require.Len(t, list.Objects, n)
+			continue
+		}
+		oneClearLine(t, err)
+		require.ErrorContains(t, err, "a page of 501, want 500 at most")
+		require.Empty(t, list.Objects)
+	}
+}
+
 func TestClientTellsTheRefusal(t *testing.T) {
 	t.Parallel()
 	c := hostile(t, func(w http.ResponseWriter, _ *http.Request) {

@@ -31,14 +31,39 @@ type choice struct {
 	kinds   []string
 	event   string
 	details bool
+	unknown int // clips of which nobody can tell whether they are meant
 }
+
+// kindNames are what clips can be recorded for.
+var kindNames = []string{"continuous", "schedule", "command", "motion"}
 
 func (f *choice) define(cmd *cobra.Command) {
 	f.source.define(cmd)
 	f.between.define(cmd)
-	cmd.Flags().StringVar(&f.stream, "stream", "", "only clips of this stream: main or sub")
-	cmd.Flags().StringSliceVar(&f.kinds, "kind", nil, "only clips that were recorded for this: continuous, schedule, command, motion")
+	cmd.Flags().StringVar(&f.stream, "stream", "", "only clips of this stream: "+strings.Join(streamNames, " or "))
+	cmd.Flags().StringSliceVar(&f.kinds, "kind", nil, "only clips that were recorded for this: "+strings.Join(kindNames, ", "))
 	cmd.Flags().StringVar(&f.event, "event", "", "only clips of this event")
+}
+
+// check refuses what no clip can be: it would be taken for "there are none".
+func (f *choice) check() error {
+	if f.stream != "" && !slices.Contains(streamNames, f.stream) {
+		return usage("--stream: is %.40q, want %s", f.stream, strings.Join(streamNames, " or "))
+	}
+	for _, k := range f.kinds {
+		if !slices.Contains(kindNames, k) {
+			return usage("--kind: is %.40q, want %s, or several by commas", k, strings.Join(kindNames, ", "))
+		}
+	}
+	return f.source.check()
+}
+
+// sure returns err, or an error if clips that may be meant are left out.
+func (f *choice) sure(err error) error {
+	if err == nil && f.unknown > 0 && f.picky() {
+		return fmt.Errorf("%s left out that may be meant: nobody can tell without the manifest", counted(f.unknown, "clip is", "clips are"))
+	}
+	return err
 }
 
 // picky tells whether what manifests say decides.
@@ -89,6 +114,9 @@ func (c *ctl) clips(ctx context.Context, f *choice) error {
 	if f.source.onCard && f.prefix != "" {
 		return usage("clips: --on-card lists all: use --from and --to")
 	}
+	if err := f.check(); err != nil {
+		return err
+	}
 	list := []clipLine{}
 	err := c.from(ctx, &f.source, func(o owned, g *fetch.Getter) (err error) {
 		list, err = c.choose(ctx, o, g, f)
@@ -97,7 +125,7 @@ func (c *ctl) clips(ctx context.Context, f *choice) error {
 	if err != nil {
 		return err
 	}
-	return c.show(list, func(w io.Writer) {
+	err = c.show(list, func(w io.Writer) {
 		if len(list) == 0 {
 			fmt.Fprintln(w, "no clips")
 		}
@@ -105,6 +133,7 @@ func (c *ctl) clips(ctx context.Context, f *choice) error {
 			fmt.Fprintln(w, strings.TrimRight(l.text(), "\t"))
 		}
 	})
+	return f.sure(err)
 }
 
 func (l clipLine) text() string {
@@ -151,7 +180,7 @@ func (c *ctl) choose(ctx context.Context, o owned, g *fetch.Getter, f *choice) (
 		}
 	}
 	if f.details || f.picky() {
-		if err := c.describe(ctx, g, known, lines); err != nil {
+		if f.unknown, err = c.describe(ctx, g, known, lines); err != nil {
 			return nil, err
 		}
 	}
@@ -235,8 +264,9 @@ func redated(known *fetch.Known) map[string]clock.Dated {
 	return out
 }
 
-// describe opens the manifests of the clips that have one.
-func (c *ctl) describe(ctx context.Context, g *fetch.Getter, known *fetch.Known, lines []clipLine) error {
+// describe opens the manifests of the clips that have one, and tells how many could
+// not be had.
+func (c *ctl) describe(ctx context.Context, g *fetch.Getter, known *fetch.Known, lines []clipLine) (unknown int, err error) {
 	var names []string
 	for _, l := range lines {
 		if l.Complete {
@@ -245,8 +275,8 @@ func (c *ctl) describe(ctx context.Context, g *fetch.Getter, known *fetch.Known,
 	}
 	tell, done := c.counting("manifests")
 	defer done()
-	_, err := g.Describe(ctx, names, known, func(err error) { c.warn(err.Error()) }, tell)
-	return err
+	_, err = g.Describe(ctx, names, known, func(err error) { unknown++; c.warn(err.Error()) }, tell)
+	return unknown, err
 }
 
 // date says of each clip what is known.

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,6 +18,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"iid2secure.nl/camagent/cloud"
+	"iid2secure.nl/camagent/cloud/api"
+	"iid2secure.nl/camagent/cloud/seal"
 
 	"iid2secure.nl/camagent/cmd/camctl/internal/fakecloud"
 	"iid2secure.nl/camagent/cmd/camctl/internal/join/jointest"
@@ -155,6 +158,42 @@ func TestM10_GapRestartAndAnotherPictureBeginAnotherFilm(t *testing.T) {
 		"get", "--from", "2026-01-02T03:00:00Z", "--join", "-o", "-")
 }
 
+// A clip whose manifest is rubbish, or which is listed and not there, keeps no other
+// away, and is not passed over in silence.
+func TestP6_M10_WhatCanNotBeHadKeepsNoOthersAway(t *testing.T) {
+	t.Parallel()
+	f := newFootage(t)
+	for range 4 {
+		f.film(1, "", nil)
+	}
+	f.server.Cloud.Put(f.clips[1].Name+".jws", bytes.Repeat([]byte("x"), seal.MaxStatement+1))
+	f.server.Cloud.Fail(func(op, name string) error {
+		if op == "get" && name == f.clips[2].Name+".mp4.age" {
+			return &api.Error{Status: http.StatusNotFound, Code: api.CodeNotFound, Message: "not there"}
+		}
+		return nil
+	})
+	code, out, errs := f.run("get", "--from", "2026-01-02", "--join", "-o", f.path("film.mp4"))
+	require.Equal(t, 1, code)
+	require.Contains(t, errs, f.clips[1].Name+" is refused: its statement is larger than 65536 bytes")
+	require.Contains(t, errs, f.clips[2].Name+": ask for object: not there")
+	require.Contains(t, errs, "2 clips are not what the camera made, or not there, and are in no film")
+	require.Equal(t, 2, strings.Count(out, "1 clips from"))
+	f.server.Cloud.Fail(nil)
+
+	code, out, errs = f.run("clips", "--kind", "continuous")
+	require.Equal(t, 1, code)
+	require.Equal(t, 3, strings.Count(out, "continuous"), out)
+	require.Contains(t, errs, "1 clip is left out that may be meant")
+	code, _, _ = f.run("get", "--from", "2026-01-02", "--kind", "continuous", "-o", f.path("a")+"/")
+	require.Equal(t, 1, code)
+	for i, k := range f.clips {
+		_, err := os.Stat(f.path("a/" + k.Name + ".mp4"))
+		require.Equal(t, i == 1, err != nil, i)
+	}
+	f.ok("clips", "--details") // told, and nothing is left out
+}
+
 // A forged clip is in no film, and the rest is.
 func TestP6_M10_ForgedClipIsInNoFilm(t *testing.T) {
 	t.Parallel()
@@ -168,7 +207,7 @@ func TestP6_M10_ForgedClipIsInNoFilm(t *testing.T) {
 	code, out, errs := f.run("get", "--from", "2026-01-02", "--join", "-o", f.path("film.mp4"))
 	require.Equal(t, 1, code)
 	require.Contains(t, errs, f.clips[1].Name+" is refused")
-	require.Contains(t, errs, "1 clips are not what the camera made, and are in no film")
+	require.Contains(t, errs, "1 clips are not what the camera made, or not there, and are in no film")
 	require.Equal(t, 2, strings.Count(out, "1 clips from"))
 	require.Equal(t, jointest.GOP, jointest.Look(t, f.path("film-2.mp4")).Pictures)
 	require.Empty(t, f.leftovers())
@@ -344,6 +383,10 @@ func TestS4_BadTimesAndChoicesAreOneLine(t *testing.T) {
 		"upload: \"x\" is not the name of a clip":   {"upload", "x"},
 		"--sealed keeps clips, and --join makes":    {"get", k, "--join", "--sealed", "-o", f.path("a.mp4")},
 		"want the names of clips, or a range by --": {"get", "-o", f.path("a.mp4")},
+		`--kind: is "montion", want continuous, schedule, command, motion, or several by commas`: {"clips", "--kind", "motion,montion"},
+		`--kind: is "Motion", want continuous`:                                                   {"get", "--from", "1h", "--kind", "Motion", "-o", f.path("a") + "/"},
+		`--stream: is "second", want main or sub`:                                                {"clips", "--stream", "second"},
+		`--stream: is "Main", want main or sub`:                                                  {"get", "--from", "1h", "--join", "--stream", "Main", "-o", f.path("a.mp4")},
 	} {
 		code, _, errs := f.run(args...)
 		require.Equal(t, 2, code, "%s: %s", says, errs)

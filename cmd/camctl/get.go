@@ -62,7 +62,7 @@ func (c *ctl) get(ctx context.Context, args []string, f *getFlags) error {
 		return err
 	}
 	if f.join {
-		return c.from(ctx, &f.source, func(o owned, g *fetch.Getter) error { return c.film(ctx, o, g, names, f) })
+		return f.sure(c.from(ctx, &f.source, func(o owned, g *fetch.Getter) error { return c.film(ctx, o, g, names, f) }))
 	}
 	left := []string(nil)
 	err = c.from(ctx, &f.source, func(o owned, g *fetch.Getter) (err error) {
@@ -75,9 +75,9 @@ func (c *ctl) get(ctx context.Context, args []string, f *getFlags) error {
 		return err
 	})
 	if len(left) > 0 && f.source.cloud() && onCardPerhaps(err) && ctx.Err() == nil {
-		return c.getFromCard(ctx, left, f, err)
+		err = c.getFromCard(ctx, left, f, err)
 	}
-	return err
+	return f.sure(err)
 }
 
 // getFromCard gets what the cloud could not give, and why is told.
@@ -117,7 +117,7 @@ func (f *getFlags) check(names []string, json bool) error {
 	case many && !isFolder(f.out):
 		return usage("get: several clips go to a folder: want -o DIR/, or --join for one film")
 	}
-	return f.source.check()
+	return f.choice.check()
 }
 
 // isFolder tells whether the output is one, or is to become one.

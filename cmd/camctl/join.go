@@ -70,7 +70,7 @@ func (c *ctl) film(ctx context.Context, o owned, g *fetch.Getter, names []string
 		})
 	}
 	if err == nil && m.bad > 0 {
-		err = fmt.Errorf("%d clips are not what the camera made, and are in no film", m.bad)
+		err = fmt.Errorf("%d clips are not what the camera made, or not there, and are in no film", m.bad)
 	}
 	return err
 }
@@ -174,7 +174,7 @@ func (m *filmmaker) ahead(ctx context.Context, jobs int) <-chan chan error {
 
 // next takes one clip, which has come if err is nil.
 func (m *filmmaker) next(ctx context.Context, s fetch.Said, err error) error {
-	if _, bad := errors.AsType[*verify.Error](err); bad {
+	if _, bad := errors.AsType[*verify.Error](err); bad || fetch.Gone(err) {
 		m.refused(err)
 		return nil
 	}

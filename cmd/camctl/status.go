@@ -85,12 +85,32 @@ func writeStatus(w io.Writer, st command.Status) {
 	fmt.Fprintf(w, "recording\t%s%s, %d clips since start\n", recordingText(st.Recording), open, st.Recording.Clips)
 	fmt.Fprintf(w, "microphone\t%s\n", onOff(st.Microphone))
 	fmt.Fprintf(w, "card\t%s of %s, %d objects\n", bytesText(st.Card.Used), limitText(st.Card.Limit), st.Card.Clips)
-	fmt.Fprintf(w, "upload\t%d waiting (%s), %d done\n", st.Upload.Pending, bytesText(st.Upload.Bytes), st.Upload.Done)
+	writeUpload(w, st.Upload)
 	for _, name := range slices.Sorted(maps.Keys(st.Chains)) {
 		fmt.Fprintf(w, "chain\t%s: %d clips signed\n", name, st.Chains[name].Sequence)
 	}
 	for _, p := range st.Conditions {
 		fmt.Fprintf(w, "problem\t%s: %s (since %s)\n", p.Code, p.Message, p.Since)
+	}
+}
+
+// writeUpload tells what waits, what is on its way, and what hinders it.
+func writeUpload(w io.Writer, u command.UploadStatus) {
+	fmt.Fprintf(w, "upload\t%d waiting (%s), %d done\n", u.Pending, bytesText(u.Bytes), u.Done)
+	if u.Oldest != "" {
+		fmt.Fprintf(w, "\tthe oldest is of %s\n", u.Oldest)
+	}
+	for _, s := range u.Sending {
+		fmt.Fprintf(w, "\tsends %s (%s), %s of %s\n", s.File, s.Lane, bytesText(s.Sent), bytesText(s.Size))
+	}
+	if u.Retries+u.Refused > 0 {
+		fmt.Fprintf(w, "\tfailed: %d attempts; %d objects stepped aside\n", u.Retries, u.Refused)
+	}
+	if u.Error != "" {
+		fmt.Fprintf(w, "\tthe last attempt: %s\n", u.Error)
+	}
+	if u.NextTry != "" {
+		fmt.Fprintf(w, "\tthe next try is at %s\n", u.NextTry)
 	}
 }
 

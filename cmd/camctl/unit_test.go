@@ -73,6 +73,27 @@ func TestM1_StatusTellsWhatTheCameraCanDoAndHow(t *testing.T) {
 	}
 }
 
+// What docs/upload.md promises is in the text, not in JSON alone.
+func TestM4_StatusTellsWhatHindersTheUpload(t *testing.T) {
+	t.Parallel()
+	text := func(u command.UploadStatus) string {
+		var out strings.Builder
+		c := &ctl{out: &out}
+		require.NoError(t, c.show(u, func(w io.Writer) { writeUpload(w, u) }))
+		return out.String()
+	}
+	require.Equal(t, "upload  0 waiting (0 B), 7 done\n", text(command.UploadStatus{Done: 7}))
+	require.Equal(t, `upload  2 waiting (3 MB), 7 done
+        the oldest is of 2026-01-02T03:04:05Z
+        sends a.mp4.age (alarm), 1 MB of 2 MB
+        failed: 4 attempts; 1 objects stepped aside
+        the last attempt: connection refused
+        the next try is at 2026-01-02T03:05:05Z
+`, text(command.UploadStatus{Pending: 2, Bytes: 3_000_000, Done: 7, UploadProgress: command.UploadProgress{
+		Oldest: "2026-01-02T03:04:05Z", Sending: []command.Sending{{File: "a.mp4.age", Lane: "alarm", Size: 2_000_000, Sent: 1_000_000}},
+		Retries: 4, Refused: 1, Error: "connection refused", NextTry: "2026-01-02T03:05:05Z"}}))
+}
+
 func TestBytesText(t *testing.T) {
 	t.Parallel()
 	for n, want := range map[int64]string{0: "0 B", 999: "999 B", 1000: "1 kB", 999_400: "999 kB", 999_600: "1 MB", 2_340_000: "2.34 MB"} {

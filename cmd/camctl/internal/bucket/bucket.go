@@ -90,7 +90,7 @@ func Open(address, bindID string, lookup func(string) (string, bool)) (*Bucket, 
 		Region:       region, // given, so that nobody is asked for it
 		BucketLookup: minio.BucketLookupPath,
 		MaxRetries:   2,
-		Transport:    b.tr,
+		Transport:    bounded{b.tr},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("--bucket: %w", err)
@@ -111,6 +111,37 @@ func readRoots(path string) (*x509.CertPool, error) {
 		return nil, fmt.Errorf("%s: %s: no PEM certificate in it", envRoots, path)
 	}
 	return pool, nil
+}
+
+// maxAnswer bounds a list, in bytes, which is taken into memory whole; one of
+// api.MaxObjects has less than 1 MB. R6.
+const maxAnswer = 4 << 20
+
+// bounded ends lists that have no end. Who reads an object counts, and of refusals
+// the client takes a piece only.
+type bounded struct{ http.RoundTripper }
+
+func (b bounded) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := b.RoundTripper.RoundTrip(req)
+	if err == nil && req.URL.Query().Has("list-type") {
+		resp.Body = &endless{resp.Body, maxAnswer}
+	}
+	return resp, err
+}
+
+// endless is the body of an answer that may have no end.
+type endless struct {
+	io.ReadCloser
+	left int
+}
+
+func (e *endless) Read(b []byte) (int, error) {
+	if e.left == 0 {
+		return 0, fmt.Errorf("the answer is larger than %d bytes", maxAnswer)
+	}
+	n, err := e.ReadCloser.Read(b[:min(len(b), e.left)])
+	e.left -= n
+	return n, err
 }
 
 // Close drops idle connections.

@@ -3,11 +3,14 @@ package bucket
 import (
 	"bytes"
 	"crypto/tls"
+	"encoding/pem"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -144,4 +147,44 @@ func TestS8_BadAddressesAreOneClearLine(t *testing.T) {
 	keys[envRoots] = filepath.Join(t.TempDir(), "none")
 	_, err = Open("https://s3.example/clips", "b", keys.lookup)
 	require.ErrorContains(t, err, "AWS_CA_BUNDLE: ")
+}
+
+// A storage whose answers have no end gets no more than a piece of our memory.
+func TestR6_S4_AnswersHaveAnEnd(t *testing.T) {
+	t.Parallel()
+	const entry = `<Contents><Key>x</Key><Size>1</Size><LastModified>2026-01-02T03:04:05.000Z</LastModified></Contents>`
+	for name, c := range map[string]struct {
+		status int
+		begin  string
+	}{
+		"list":    {http.StatusOK, "<ListBucketResult>"},
+		"refusal": {http.StatusForbidden, "<Error><Message>"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var sent atomic.Int64
+			srv := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Content-Type", "application/xml")
+				w.WriteHeader(c.status)
+				_, err := io.WriteString(w, c.begin)
+				for err == nil && r.Context().Err() == nil {
+					var n int
+					n, err = io.WriteString(w, strings.Repeat(entry, 100))
+					sent.Add(int64(n))
+				}
+			}))
+			t.Cleanup(srv.Close)
+			ca := filepath.Join(t.TempDir(), "ca.pem")
+			require.NoError(t, os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw}), 0o600))
+			b, err := Open(srv.URL+"/bucket", "b", env{envKey: "access", envSecret: "secret", envRoots: ca}.lookup)
+			require.NoError(t, err)
+			t.Cleanup(b.Close)
+			_, err = b.Objects(t.Context(), cloud.NewSerial(), api.ObjectQuery{})
+			require.Error(t, err)
+			require.NotContains(t, err.Error(), "\n")
+			require.Less(t, len(err.Error()), 1000)
+			srv.CloseClientConnections()
+			require.Less(t, sent.Load(), int64(8*maxAnswer), "with what lies in sockets, and is tried again")
+		})
+	}
 }
