@@ -76,15 +76,21 @@ func (e entry) files() (out []string) {
 	return out
 }
 
-// readHour lists the objects in an hour folder, by name; a folder that is not
-// there is empty. other is told of what else is there.
+// readHour lists the objects in an hour folder, by name; one that is not there, or
+// is no folder, is empty. other is told of what else is there.
 func (s *Spool) readHour(t int, hour string, other func(path string, kind fileKind)) ([]entry, error) {
-	dir := s.hourDirOf(t, hour)
-	files, err := s.fs.ReadDir(dir)
+	out, err := s.readFolder(t, hour, other)
 	if errors.Is(err, errOdd) {
-		s.setAside(dir, err)
+		s.setAside(s.hourDirOf(t, hour), err)
 		return nil, nil
 	}
+	return out, err
+}
+
+// readFolder is readHour, but what is there and no folder is an error.
+func (s *Spool) readFolder(t int, hour string, other func(path string, kind fileKind)) ([]entry, error) {
+	dir := s.hourDirOf(t, hour)
+	files, err := s.fs.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}

@@ -9,7 +9,8 @@ import (
 )
 
 // List returns objects, newest first; the last name is the next page's Before.
-// It reads as many hour folders as it needs. What is somebody else's is left out.
+// It reads as many hour folders as it needs; one that can't be read is an error: who
+// asks for the newest must not be told of older ones. What is somebody else's is left out.
 func (s *Spool) List(q Query) ([]Entry, error) {
 	if err := s.held(); err != nil {
 		return nil, err
@@ -17,9 +18,9 @@ func (s *Spool) List(q Query) ([]Entry, error) {
 	if q.Limit <= 0 {
 		q.Limit = 1000
 	}
-	out, bad := []Entry{}, 0
+	out := []Entry{}
 	for _, h := range s.hoursFor(q) {
-		list, err := s.listHour(h, q, &bad)
+		list, err := s.listHour(h, q)
 		if err != nil {
 			return nil, s.note(cardError("listing", err))
 		}
@@ -50,17 +51,14 @@ func (s *Spool) hoursFor(q Query) (out []string) {
 }
 
 // listHour lists what q asks for in one hour, newest first.
-func (s *Spool) listHour(hour string, q Query, bad *int) ([]Entry, error) {
+func (s *Spool) listHour(hour string, q Query) ([]Entry, error) {
 	s.card.Lock()
 	defer s.card.Unlock()
 	var out []Entry
 	for t := range treeDropped {
-		entries, err := s.readHour(t, hour, nil)
+		entries, err := s.readFolder(t, hour, nil)
 		if err != nil {
-			if err := s.skip(s.hourDirOf(t, hour), bad, err); err != nil {
-				return nil, err
-			}
-			continue
+			return nil, err
 		}
 		foreign, _ := s.theirs(t, hour, entries)
 		for _, e := range entries {
