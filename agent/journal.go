@@ -134,6 +134,10 @@ func readNote(line []byte, to any) bool {
 	return ok && json.Unmarshal(note, to) == nil
 }
 
+// maxClipFile bounds what is read of a file for the sake of a note that is not known to
+// be ours: a clip has at most 8 MB.
+const maxClipFile = 16 << 20
+
 // writer is who has written what was left open.
 type writer int
 
@@ -181,7 +185,7 @@ func (s *clipStore) vouched(u spool.Unfinished, notes []clipNote, f io.Reader) (
 		return 0, sum, errors.New("its journal is not this camera's")
 	}
 	for i, note := range notes {
-		if note.Size < at {
+		if note.Size < at || note.Size > maxClipFile {
 			return i, sum, nil
 		}
 		got, err := io.CopyN(file, f, note.Size-at)

@@ -139,6 +139,12 @@ func TestS10_R3_OnlyTrueNotesOfACutClipAreSigned(t *testing.T) {
 			lines := f.lines()
 			f.write(f.cut, append(lines[:5:5], lines[6:]...), f.part())
 		}, 3},
+		"a note of a large file": {func(f *forger) {
+			lines := f.lines()
+			lines[6] = bytes.Replace(lines[6], []byte(`"size":`), []byte(`"size":99999`), 1)
+			f.write(f.cut, lines, f.part())
+			require.NoError(f.b.t, os.Truncate(f.b.openPath(f.cut, extPart), 1<<40))
+		}, 4},
 		"one bit of the file": {func(f *forger) {
 			part := f.part()
 			part[550<<10] ^= 1

@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"iid2secure.nl/camagent/cloud"
 )
 
 // ring is one number of a stream's chain.
@@ -29,6 +31,9 @@ func (r Report) Chain() (faults []string) {
 	}
 	for _, g := range r.Gaps {
 		add(g.Stream, g.Sequence, ring{g.Name + " (" + string(g.Reason) + ")", g.Hash, g.Prev})
+		if g.Reason == cloud.GapLost {
+			continue // the camera says so, and has not given it up
+		}
 		for _, m := range g.Missing {
 			for n := m.From; n <= m.To; n++ {
 				given[g.Stream][n] = true
