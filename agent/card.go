@@ -27,7 +27,7 @@ func (a *Agent) openCard() error {
 		gaps: openGaps(a.cfg.StateDir, a.clock.Boot(), a.clock.At, warn), given: openGiven(a.cfg.StateDir, warn), key: openJournalKey(a.cfg.StateDir)}
 	a.clips.rebind()
 	os.MkdirAll(dir, 0o700) // what hinders it, Attach tells
-	err := a.card.Attach()
+	err := a.card.AttachSoon(5 * time.Second)
 	if errors.Is(err, spool.ErrBusy) {
 		return err
 	}
@@ -115,6 +115,7 @@ func (a *Agent) watchCard(ctx context.Context) error {
 		held = err == nil
 		a.health.report("card", err)
 		a.health.report("foreign", a.clips.foreign())
+		a.health.report("card_damaged", a.card.Stats().Spoiled)
 		a.uploadStats()
 	}
 }

@@ -86,8 +86,14 @@ func (s *Spool) AttachSoon(wait time.Duration) error {
 	case err := <-done:
 		return err
 	case <-time.After(wait):
-		return fmt.Errorf("%w: it has not answered within %s, and is still being looked at", ErrGone, wait)
 	}
+	err := fmt.Errorf("%w: it has not answered within %s, and is still being looked at", ErrGone, wait)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.lock == nil {
+		s.absent, s.st.Err = err, err
+	}
+	return err
 }
 
 func (s *Spool) takeCard() error {

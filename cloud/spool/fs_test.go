@@ -194,6 +194,7 @@ func TestR7_AttachSoon(t *testing.T) {
 		began := time.Now()
 		require.ErrorIs(t, s.AttachSoon(3*time.Second), ErrGone)
 		require.Equal(t, 3*time.Second, time.Since(began))
+		require.ErrorContains(t, s.Stats().Err, "has not answered within 3s")
 		_, err := s.Create(nameAt(0))
 		require.ErrorIs(t, err, ErrGone)
 		close(hung.release)

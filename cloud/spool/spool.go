@@ -107,7 +107,8 @@ type Config struct {
 	// nil: all is ours.
 	Owner func() Owner
 	// Leaving is told before an object is removed from the card for room or for its
-	// age, uploaded or not; an error keeps it. It must not call the Spool. nil: nobody.
+	// age, uploaded or not; an error keeps it. It may call Pending and ID, else nothing
+	// of the Spool. nil: nobody.
 	Leaving func(name string) error
 	FS      FS // nil: the operating system's; tests inject faults here
 	Log     *zap.Logger
