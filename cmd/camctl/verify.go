@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -29,21 +30,24 @@ func (c *ctl) verifyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "verify [DIR]", Short: "Check that clips are complete and are what the camera made",
 		Long: "Check that clips are complete and are what the camera made: all that is stored, or with DIR a folder with the files of " +
-			"a card, or copies of them (.mp4.age, .jws). It names what is missing, cut, altered, foreign or out of order, and what the camera " +
+			"a card, or copies of them (.mp4.age, .jws), or with --on-card what is on the card in the camera. " +
+			"It names what is missing, cut, altered, foreign or out of order, and what the camera " +
 			"itself has given up, and why. Nothing is changed. Exit code 1 if anything is wrong, or if all that is stored is checked and the camera does not " +
 			"tell where its clips end: then the newest may have been taken away unseen.",
 		Args: takes(0, 1, "a folder, or none for all that is stored"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return c.verifyStore(cmd.Context(), &from, partial)
+			switch {
+			case len(args) > 0 && !from.cloud():
+				return usage("verify: a folder, --bucket or --on-card: there is one place to read from")
+			case len(args) > 0:
+				return c.verifyFolder(cmd.Context(), args[0])
+			case from.onCard && from.bucket == "":
+				return c.verifyCard(cmd.Context())
 			}
-			if from.bucket != "" {
-				return usage("verify: a folder or --bucket, not both")
-			}
-			return c.verifyFolder(cmd.Context(), args[0])
+			return c.verifyStore(cmd.Context(), &from, partial)
 		},
 	}
-	cmd.Flags().StringVar(&from.bucket, "bucket", "", "the bucket itself, without a cloud: see camctl get --help")
+	from.define(cmd)
 	cmd.Flags().BoolVar(&partial, "partial", false, "be content with what is stored if the camera does not tell where its clips end")
 	return cmd
 }
@@ -84,6 +88,56 @@ func (c *ctl) verifyStore(ctx context.Context, from *sourceFlags, partial bool) 
 		check.Seen = headsOf(before)
 		return c.runCheck(ctx, check)
 	})
+}
+
+// cardWorkers is how many objects are asked of the camera at once.
+const cardWorkers = 2
+
+// verifyCard checks what lies on the card in the camera, as if it were a folder, to
+// the ends of the chains.
+func (c *ctl) verifyCard(ctx context.Context) error {
+	o, err := c.own(ctx)
+	if err != nil {
+		return err
+	}
+	return c.session(ctx, o, func(s *remote.Session) error { return c.checkCard(ctx, o, s) })
+}
+
+func (c *ctl) checkCard(ctx context.Context, o owned, s command.Caller) error {
+	before, err := o.home.Heads(o.camera)
+	if err != nil {
+		c.warn(err.Error())
+	}
+	st, err := command.StatusGet.Call(ctx, s, command.None{})
+	if err != nil {
+		return err
+	}
+	c.sawHeads(o, st)
+	onCard := card.New(s)
+	g := c.reader(o, onCard)
+	return c.runCheck(ctx, verify.Check{Camera: g.Camera, Secret: g.Secret, Store: cardStore{onCard, g},
+		Heads: headsOf(st.Chains), Seen: headsOf(before), Workers: cardWorkers})
+}
+
+// cardStore is what lies on the card in the camera, as a verify.Store.
+type cardStore struct {
+	card *card.Card
+	g    *fetch.Getter
+}
+
+func (s cardStore) Each(ctx context.Context, fn func(verify.Object)) error {
+	return s.card.Each(ctx, time.Time{}, time.Time{}, func(k command.CardClip) {
+		if !verify.Name(k.Name) {
+			fn(verify.Object{Path: k.Name, Name: k.Name, Size: k.Size})
+			return
+		}
+		fn(verify.Object{Path: k.Name + cloud.ExtManifest, Name: k.Name + cloud.ExtManifest})
+		fn(verify.Object{Path: k.Name + cloud.ExtClip, Name: k.Name + cloud.ExtClip, Size: k.Size})
+	})
+}
+
+func (s cardStore) Open(ctx context.Context, o verify.Object) (io.ReadCloser, error) {
+	return s.g.Object(ctx, o.Name)
 }
 
 // askBroker remembers what the broker keeps of the camera's own word, if anything.
@@ -145,38 +199,22 @@ func (c *ctl) sawHeads(o owned, st command.Status) {
 // waiting reads the manifests of the clips, and the gaps, that are not uploaded yet.
 func (c *ctl) waiting(ctx context.Context, o owned, s command.Caller) (manifests, gaps map[string]string, err error) {
 	manifests, gaps = map[string]string{}, map[string]string{}
-	g := c.reader(o, card.New(s))
-	var q command.ClipsQuery
-	for {
-		page, err := command.ClipsList.Call(ctx, s, q)
-		if err != nil {
-			return nil, nil, err
+	onCard := card.New(s)
+	g := c.reader(o, onCard)
+	err = onCard.Each(ctx, time.Time{}, time.Time{}, func(k command.CardClip) {
+		name, isGap := strings.CutSuffix(k.Name, cloud.ExtGap)
+		to, ext := manifests, cloud.ExtManifest
+		if isGap {
+			to, ext = gaps, cloud.ExtGap
 		}
-		for _, k := range page.Clips {
-			if k.Uploaded {
-				continue
-			}
-			name, isGap := strings.CutSuffix(k.Name, cloud.ExtGap)
-			to, ext := manifests, cloud.ExtManifest
-			if isGap {
-				to, ext = gaps, cloud.ExtGap
-			}
-			if !verify.Name(name) {
-				continue
-			}
-			if token, err := readToken(ctx, g, name+ext); err == nil { // else it has been given up meanwhile
-				to[name] = token
-			}
+		if k.Uploaded || !verify.Name(name) {
+			return
 		}
-		if !page.More || len(page.Clips) == 0 {
-			return manifests, gaps, nil
+		if token, err := readToken(ctx, g, name+ext); err == nil { // else it has been given up meanwhile
+			to[name] = token
 		}
-		last := page.Clips[len(page.Clips)-1].Name
-		if q.Before != "" && last >= q.Before {
-			return nil, nil, errors.New("clips: the camera's list repeats itself")
-		}
-		q.Before = last
-	}
+	})
+	return manifests, gaps, err
 }
 
 func readToken(ctx context.Context, g *fetch.Getter, name string) (string, error) {

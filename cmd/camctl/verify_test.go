@@ -3,8 +3,11 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -175,4 +178,62 @@ func TestM3_VerifyAsksTheCamera(t *testing.T) {
 		{More: true, Clips: []command.CardClip{{Name: clips[2].Name, Uploaded: true}}},
 	}
 	require.ErrorContains(t, c.learn(t.Context(), owned{}, cam, &check), "repeats itself")
+}
+
+// The cloud is away: the owner learns from the camera alone whether all that lies on
+// its card is genuine, to the newest clip.
+func TestM3_P10_VerifyWhatLiesOnTheCard(t *testing.T) {
+	t.Parallel()
+	o := newOwner(t)
+	clips := o.own(3)
+	gap, err := o.cam.Gap(time.Date(2026, 1, 2, 3, 5, 0, 0, time.UTC), "main", cloud.GapOff, nil, nil)
+	require.NoError(t, err)
+	o.server.Cloud.Fail(func(string, string) error { return fakecloud.ErrAway })
+	seq, hash := o.cam.Head("main")
+	owner := owned{home: home.New(o.config())}
+	owner.camera, err = (&ctl{}).pick(owner.home)
+	require.NoError(t, err)
+	owner.owner, err = owner.home.Owner()
+	require.NoError(t, err)
+	check := func(spoil func(cam *cardCamera)) (string, error) {
+		t.Helper()
+		cam := &cardCamera{status: command.Status{Chains: map[string]command.ChainHead{"main": {Sequence: seq, Hash: hash}}}, files: map[string]string{}}
+		page := command.ClipsPage{Clips: []command.CardClip{{Name: gap.Name + cloud.ExtGap}, {Name: "x.jpg.age"}}}
+		cam.files[gap.Name+"/gap"] = gap.Token
+		for i, k := range clips {
+			page.Clips = append(page.Clips, command.CardClip{Name: k.Name, Uploaded: i == 0, Size: int64(len(k.Sealed) + len(k.Token))})
+			cam.files[k.Name+"/manifest"], cam.files[k.Name+"/clip"] = k.Token, string(k.Sealed)
+		}
+		cam.pages = []command.ClipsPage{page}
+		spoil(cam)
+		var out strings.Builder
+		err := (&ctl{out: &out, err: io.Discard, timeout: time.Minute}).checkCard(t.Context(), owner, cam)
+		return out.String(), err
+	}
+	out, err := check(func(*cardCamera) {})
+	require.NoError(t, err)
+	require.Contains(t, out, "genuine   3 clips")
+	require.Contains(t, out, "all is good")
+
+	sealed := clips[1].Name + "/clip"
+	for says, spoil := range map[string]func(cam *cardCamera){
+		"altered":    func(cam *cardCamera) { cam.files[sealed] = strings.Repeat("x", len(cam.files[sealed])) },
+		"cut":        func(cam *cardCamera) { cam.files[sealed] = cam.files[sealed][:9] },
+		"unreadable": func(cam *cardCamera) { delete(cam.files, clips[1].Name+"/manifest") },
+		"foreign":    func(cam *cardCamera) { cam.files[clips[1].Name+"/manifest"] = clips[0].Token },
+		"missing   main: clip 2 is missing": func(cam *cardCamera) {
+			cam.pages[0].Clips = slices.DeleteFunc(cam.pages[0].Clips, func(k command.CardClip) bool { return k.Name == clips[1].Name })
+		},
+		"main: clip 4 is missing": func(cam *cardCamera) { cam.pages[0].Clips = cam.pages[0].Clips[1:] },
+	} {
+		out, err := check(spoil)
+		require.Error(t, err, says)
+		require.Contains(t, out, says)
+	}
+	for _, args := range [][]string{{"verify", t.TempDir(), "--on-card"}, {"verify", "--on-card", "--bucket", "https://x/y"}} {
+		code, _, errs := o.run(args...)
+		require.Equal(t, 2, code, errs)
+		require.Contains(t, errs, "there is one place to read from")
+	}
+	o.fails("broker 127.0.0.1:1: ", "verify", "--on-card", "--lan=off", "--timeout", "3s")
 }

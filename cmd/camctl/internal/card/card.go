@@ -37,28 +37,39 @@ const pageSize = 250
 // Clips lists the clips that begin in [from, to), oldest first; zero: no bound.
 func (c *Card) Clips(ctx context.Context, from, to time.Time) ([]command.CardClip, error) {
 	list := []command.CardClip{}
+	err := c.Each(ctx, from, to, func(k command.CardClip) {
+		if verify.Name(k.Name) { // pictures and gaps are no clips
+			list = append(list, k)
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	slices.Reverse(list)
+	return list, nil
+}
+
+// Each hands all to fn that begins in [from, to), gaps and pictures, too, newest
+// first; zero: no bound.
+func (c *Card) Each(ctx context.Context, from, to time.Time, fn func(command.CardClip)) error {
 	q := command.ClipsQuery{From: timeText(from), To: timeText(to), Limit: pageSize}
 	for {
 		page, err := command.ClipsList.Call(ctx, c.caller, q)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		for _, k := range page.Clips {
-			if verify.Name(k.Name) { // pictures and gaps are no clips
-				list = append(list, k)
-			}
+			fn(k)
 		}
 		if !page.More || len(page.Clips) == 0 {
-			break
+			return nil
 		}
 		last := page.Clips[len(page.Clips)-1].Name
 		if q.Before != "" && last >= q.Before {
-			return nil, errors.New("clips: the camera's list repeats itself")
+			return errors.New("clips: the camera's list repeats itself")
 		}
 		q.Before = last
 	}
-	slices.Reverse(list)
-	return list, nil
 }
 
 func timeText(t time.Time) string {
