@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"flag"
 	"fmt"
 	"io/fs"
@@ -47,6 +48,7 @@ type victim struct {
 	flash, card *disk
 	lives       []life
 	logged      string          // what earlier lives have logged
+	noted       map[string]int  // fragments in the journals of clips that were open when the power went
 	closed      map[string]bool // clips that lay on the card as closed when the power went
 }
 
@@ -55,6 +57,7 @@ type life struct {
 	began, cut time.Time
 	filmed     time.Time     // when it was seen to record; zero: not before the cut
 	still      time.Duration // for how long the machine stood still since
+	held       time.Duration // for how long the camera's threads have waited for a processor since
 	lossy      bool          // the board has told that it lost frames: it is simulated, and keeps time
 }
 
@@ -81,7 +84,7 @@ func TestR2_R3_PowerCutOfTheCamera(t *testing.T) {
 func newVictim(t *testing.T, clipLength string) *victim {
 	t.Helper()
 	dir := t.TempDir()
-	v := &victim{t: t, closed: map[string]bool{}}
+	v := &victim{t: t, noted: map[string]int{}, closed: map[string]bool{}}
 	v.flash = newDisk(t, filepath.Join(dir, "camera"), 16)
 	v.card = newDisk(t, filepath.Join(dir, "camera", "card"), 256)
 	var err error
@@ -125,6 +128,7 @@ func (v *victim) live(rng *rand.Rand) {
 	}
 	disks := []*disk{v.flash, v.card}
 	rng.Shuffle(2, func(i, j int) { disks[i], disks[j] = disks[j], disks[i] })
+	l.held = v.waited() - l.held
 	l.cut = time.Now()
 	err := switchOff(disks...)
 	v.s.Camera.Kill()
@@ -151,6 +155,20 @@ func (v *victim) begin() life {
 func (v *victim) end(l life) {
 	l.lossy = strings.Contains(v.log()[len(v.logged):], "stream.main.lost")
 	v.lives = append(v.lives, l)
+}
+
+// waited is for how long the threads of the camera were ready to run and did not:
+// how long others have held it up (proc(5), schedstat).
+func (v *victim) waited() (sum time.Duration) {
+	tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", v.s.Camera.PID()))
+	for _, t := range tasks {
+		b, err := os.ReadFile(t)
+		var ran, waited int64
+		if _, e := fmt.Sscan(string(b), &ran, &waited); err == nil && e == nil {
+			sum += time.Duration(waited)
+		}
+	}
+	return sum
 }
 
 func (v *victim) log() string {
@@ -191,12 +209,15 @@ func (v *victim) watch(l *life, until time.Time) {
 // and its journal is gone at this one: that goes last (docs/card.md).
 func (v *victim) look(l *life, before map[string]bool) (named map[string]bool) {
 	files, open := map[string]int{}, map[string]bool{}
-	filepath.WalkDir(v.card.dir, func(_ string, d fs.DirEntry, err error) error { //nolint:errcheck // files come and go
+	filepath.WalkDir(v.card.dir, func(path string, d fs.DirEntry, err error) error { //nolint:errcheck // files come and go
 		if err != nil || d.IsDir() {
 			return nil
 		}
 		if stem, ok := strings.CutSuffix(d.Name(), ".notes"); ok {
 			open[stem] = true
+			if b, err := os.ReadFile(path); err == nil {
+				v.noted[stem] = bytes.Count(b, []byte("\n")) - 1 // the first line is the clip's head
+			}
 			return nil
 		}
 		for _, ext := range []string{cloud.ExtClip, cloud.ExtManifest} {
@@ -208,7 +229,7 @@ func (v *victim) look(l *life, before map[string]bool) (named map[string]bool) {
 	})
 	for name := range open {
 		if began, err := cloud.ParseClipName(name); err == nil && began.After(l.began) && l.filmed.IsZero() {
-			l.filmed = time.Now()
+			l.filmed, l.held = time.Now(), v.waited()
 		}
 	}
 	named = map[string]bool{}
@@ -245,6 +266,16 @@ func (v *victim) judge() {
 	here := map[string]bool{}
 	for _, c := range r.Clips {
 		here[c.Name] = true
+		// The bytes of a fragment are synced before its note is written, and its note
+		// before the next one's bytes: all but the last are there.
+		if n := v.noted[c.Name]; c.Pictures < n-1 {
+			faults = append(faults, fmt.Sprintf("%s has %d pictures, and %d fragments were noted", c.Name, c.Pictures, n))
+		}
+	}
+	for name, n := range v.noted {
+		if n >= 2 && !here[name] {
+			faults = append(faults, fmt.Sprintf("%s is lost, and %d fragments were noted", name, n))
+		}
 	}
 	for name := range v.closed {
 		if !here[name] {
@@ -258,14 +289,14 @@ func (v *victim) judge() {
 		wrong, n := b.Frames()
 		faults, missing = append(faults, wrong...), missing+n
 	}
-	var most, sum, still time.Duration
+	var most, sum, still, held time.Duration
 	filmed := 0
 	for _, l := range cuts {
 		lost := l.lost(boots)
-		if lost > mayLose+l.still {
+		if lost > mayLose+l.still+l.held {
 			faults = append(faults, fmt.Sprintf("started %s, cut %s: %s of footage lost", l.began.Format(time.TimeOnly), l.cut.Format("15:04:05.000"), lost))
 		}
-		most, sum, still = max(most, lost), sum+lost, max(still, l.still)
+		most, sum, still, held = max(most, lost), sum+lost, max(still, l.still), held+l.held
 		if !l.filmed.IsZero() {
 			filmed++
 		}
@@ -277,9 +308,9 @@ func (v *victim) judge() {
 	for _, f := range faults {
 		t.Error(f)
 	}
-	t.Logf("%d power cuts; %d clips, %d closed before the cut; %d gaps; %d frames lost by the board; footage lost a cut: %s at most, %s on average (the machine stood still for %s at most); %d violations",
+	t.Logf("%d power cuts; %d clips, %d closed before the cut; %d gaps; %d frames lost by the board; footage lost a cut: %s at most, %s on average (the machine stood still for %s at most, the camera waited for it for %s on average); %d violations",
 		len(cuts), len(r.Clips), len(v.closed), len(r.Gaps), missing, most.Round(time.Millisecond),
-		(sum / time.Duration(max(1, filmed))).Round(time.Millisecond), still.Round(time.Millisecond), len(faults))
+		(sum / time.Duration(max(1, filmed))).Round(time.Millisecond), still.Round(time.Millisecond), (held / time.Duration(max(1, filmed))).Round(time.Millisecond), len(faults))
 }
 
 // waitForGaps: a camera signs them when it has run for some seconds.
