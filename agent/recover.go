@@ -113,8 +113,8 @@ func (s *clipStore) finish(u spool.Unfinished) (frames int, err error) {
 }
 
 // whole tells up to which byte a cut clip is whole, and which fragment is the last
-// that is wholly in it; none if its Frames is 0.
-// It believes what the journal key vouches for alone; sum is the file's up to size.
+// that is wholly in it; none if its Frames is 0. It believes what the journal key
+// vouches for alone; sum is the file's up to size.
 func (s *clipStore) whole(u spool.Unfinished) (head clipHead, last clipNote, size int64, sum [sha256.Size]byte, err error) {
 	readNote(u.Notes[0], &head)
 	var notes []clipNote
@@ -132,6 +132,10 @@ func (s *clipStore) whole(u spool.Unfinished) (head clipHead, last clipNote, siz
 	defer f.Close()
 	notes = s.run.synced(u.Name, notes)
 	told, sum, err := s.vouched(u, notes, f)
+	if err == nil && told < len(notes) {
+		s.log().Warn("a clip that was cut is not as its journal tells: the card has failed, or somebody has changed it",
+			zap.String("clip", u.Name), zap.Int("fragments_synced", len(notes)), zap.Int("fragments_true", told))
+	}
 	if err != nil || told == 0 {
 		return head, last, 0, sum, err
 	}
