@@ -42,7 +42,8 @@ func devrun(ctx context.Context, bin, dir string) (err error) {
 	defer context.AfterFunc(ctx, func() { fmt.Println("\nending…") })()
 	starting, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()
-	s, err := stack.New(starting, stack.Options{Bin: bin, Dir: dir, RTSP: rtspAddress()})
+	s, err := stack.New(starting, stack.Options{Bin: bin, Dir: dir, RTSP: usually("127.0.0.1:8554"),
+		Camera: map[string]any{"local": map[string]any{"address": usually("127.0.0.1:8555")}}})
 	if err != nil {
 		return unlessEnding(ctx, err)
 	}
@@ -76,10 +77,9 @@ func unlessEnding(ctx context.Context, err error) error {
 	return err
 }
 
-// rtspAddress is the usual port if it is free, so that the address is easy to
-// remember; otherwise any.
-func rtspAddress() string {
-	const usual = "127.0.0.1:8554"
+// usually is the usual address if it is free, for it is easy to remember; otherwise
+// any port.
+func usually(usual string) string {
 	l, err := net.Listen("tcp", usual)
 	if err != nil {
 		return "127.0.0.1:0"
