@@ -191,9 +191,15 @@ func TestR2_OthersDroppedClipsHideNoneOfOurs(t *testing.T) {
 		by := []Owner{{"other", "x"}, {us.Serial, "before"}}[i%2]
 		require.NoError(t, os.WriteFile(filepath.Join(hour, fmt.Sprintf("20260101T0300%02d.%03dZ-abcdefgh.jws", i/1000, i%1000)), signedBy(by), 0o600))
 	}
+	same := filepath.Join(dir, dirDropped, hourOf(nameAt(0)))
+	require.NoError(t, os.MkdirAll(same, 0o700))
+	require.NoError(t, os.WriteFile(filepath.Join(same, nameAt(1)+extManifest), signedBy(Owner{"other", "x"}), 0o600))
 	s, err := Open(dir, Config{Owner: func() Owner { return us }})
 	require.NoError(t, err)
 	defer s.Close()
+	list, err := s.Dropped()
+	require.NoError(t, err)
+	require.Empty(t, list)
 	putSigned(t, s, nameAt(0), Routine, us)
 	require.NoError(t, s.makeRoom())
 	for range 2 {

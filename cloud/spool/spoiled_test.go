@@ -133,6 +133,16 @@ func TestR7_DeadCardIsNotCalledSpoiled(t *testing.T) {
 	require.NoError(t, s.Close())
 	_, err = Open("/mnt/card", Config{FS: m})
 	require.ErrorIs(t, err, ErrGone)
+	dead := false
+	m.fail = func(_, path string) error {
+		if dead = dead || filepath.Base(path) == hourOf(nameAt(0)); dead {
+			return syscall.EIO
+		}
+		return nil
+	}
+	_, err = Open("/mnt/card", Config{FS: m})
+	require.ErrorIs(t, err, ErrGone, "it dies when the hours are read")
+	require.ErrorContains(t, err, "settling hour")
 }
 
 // R2: a card whose id can't be read gets no other one.
