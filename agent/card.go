@@ -51,11 +51,10 @@ func owner(serial cloud.Serial, b *bind.Store) func() spool.Owner {
 // foreign is what the owner is told of a card that holds what is not his.
 func (s *clipStore) foreign() error {
 	others, mute := s.card.Stats().Foreign, 0
-	for _, u := range s.card.Unfinished() {
-		switch s.writerOf(u) {
-		case byOthers:
+	for _, by := range s.strange {
+		if by == byOthers {
 			others++
-		case unknown:
+		} else {
 			mute++
 		}
 	}

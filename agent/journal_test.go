@@ -184,6 +184,29 @@ func TestS10_R3_OnlyTrueNotesOfACutClipAreSigned(t *testing.T) {
 	}
 }
 
+// S10, R3: any number of strange clips in open/ keeps none of ours from being closed, and all are counted.
+func TestS10_R3_ManyStrangeClipsHinderNoneOfOurs(t *testing.T) {
+	t.Parallel()
+	b := newStoreBench(t)
+	b.start()
+	k := b.create()
+	b.fragments(k, 3, 100<<10)
+	f := &forger{b: b, cut: k.name}
+	lines, early := f.lines(), time.Now().Add(-time.Hour)
+	b.cut()
+	for i := range 300 {
+		f.write(cloud.ClipName(early.Add(time.Duration(i)*time.Second)), lines[:2], nil)
+	}
+	b.start()
+	for range 3 { // as the card is looked at
+		require.NoError(t, b.store.recover(false))
+		err := b.store.foreign()
+		require.Error(t, err)
+	}
+	require.ErrorContains(t, b.store.foreign(), "the card holds 300 cut clips")
+	require.Equal(t, []string{k.name}, b.names())
+}
+
 // R3: a cut while a cut clip is closed costs nothing more.
 func TestR3_CutClipIsTrimmedOnce(t *testing.T) {
 	t.Parallel()

@@ -39,7 +39,8 @@ type clipStore struct {
 	cuts         patience // of clips that were cut
 	tenure       tenure
 	run          ofRun
-	compared     bool // the chains were compared with this card; only of recover
+	compared     bool              // the chains were compared with this card; only of recover
+	strange      map[string]writer // clips in open/ that stay, and why; of recover and foreign
 }
 
 var (

@@ -53,18 +53,24 @@ func (s *clipStore) recover(fresh bool) error {
 	if !fresh && !s.cuts.over() {
 		return nil
 	}
+	if fresh || s.strange == nil {
+		s.strange = map[string]writer{}
+	}
 	var errs error
 	for _, u := range s.card.Unfinished() {
 		if s.run.isOpen(u.Name) {
 			continue
 		}
 		frames, err := 0, error(nil)
-		switch s.writerOf(u) {
+		by := s.writerOf(u)
+		delete(s.strange, u.Name)
+		switch by {
 		case byUs:
 			frames, err = s.finish(u)
 		case byNobody:
 			err = s.card.Discard(u.Name)
 		default:
+			s.strange[u.Name] = by
 			continue
 		}
 		if err == nil {
