@@ -2,6 +2,8 @@ package upload
 
 import (
 	"context"
+	"encoding/base64"
+	"encoding/json"
 	"strings"
 	"sync"
 	"testing"
@@ -9,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"iid2secure.nl/camagent/cloud"
 	"iid2secure.nl/camagent/cloud/spool"
 )
 
@@ -179,5 +182,49 @@ func TestR2_P7_WhatComesAfterTheChangeIsTheNewOwners(t *testing.T) {
 		r.waitAll(t)
 		require.ElementsMatch(t, keysOf(r.names...), s.keysBelow(bindID))
 		require.Empty(t, s.keysBelow(otherID))
+	})
+}
+
+// With the card itself, which knows by what was signed for whom it recorded: what
+// waits, is held or is in flight when the owner changes in the same run stays there.
+func TestR2_P7_WhatWaitsIsNotUploadedForTheNextOwner(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newMemStore(t)
+		s.net.rate = 1000
+		o := &owners{now: otherID}
+		cfg := s.config()
+		cfg.Prefix = o.prefix
+		r := newRigOn(t, spool.Config{Owner: func() spool.Owner {
+			now, _ := o.prefix()
+			return spool.Owner{Serial: serial, BindID: now}
+		}}, cfg, s.honest)
+		record := func(i int, bind string, size int) {
+			raw, err := json.Marshal(cloud.Statement{V: 1, Serial: serial, Epoch: 1, BindID: bind})
+			require.NoError(t, err)
+			f, err := r.card.Create(clipName(i))
+			require.NoError(t, err)
+			_, err = f.Write(make([]byte, size))
+			require.NoError(t, err)
+			_, err = f.Commit(spool.Routine, []byte("e30."+base64.RawURLEncoding.EncodeToString(raw)+".c2ln"))
+			require.NoError(t, err)
+		}
+		for i := range 8 {
+			record(i, otherID, 100_000)
+		}
+		r.start(t)
+		time.Sleep(10 * time.Second)
+		require.Equal(t, ahead, r.held())
+		for _, next := range []string{"", bindID} {
+			o.set(next)
+			r.Kick()
+			time.Sleep(time.Minute)
+		}
+		record(9, bindID, 10)
+		r.names = []string{clipName(9)}
+		r.waitAll(t)
+		time.Sleep(time.Hour)
+		require.ElementsMatch(t, keysOf(clipName(9)), s.keysBelow(bindID))
+		require.Empty(t, s.keysBelow(otherID))
+		require.Equal(t, 8, r.card.Stats().Foreign)
 	})
 }
