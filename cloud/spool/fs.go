@@ -126,12 +126,18 @@ func (f osFS) Open(path string) (io.ReadSeekCloser, error) {
 
 // ReadDir reads by the path once that has been looked at: of what is opened below a
 // Root, each entry would be asked for at once, which makes a start much slower.
+// Most of the folders that a start asks for are not there.
 func (f osFS) ReadDir(path string) ([]fs.DirEntry, error) {
-	dir, err := f.open(path, os.O_RDONLY, true)
+	if _, err := os.Lstat(path); err != nil {
+		return nil, err
+	}
+	st, err := f.Stat(path)
+	if err == nil && !st.IsDir() {
+		err = odd(path)
+	}
 	if err != nil {
 		return nil, err
 	}
-	dir.Close()
 	return os.ReadDir(path)
 }
 
