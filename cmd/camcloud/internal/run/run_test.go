@@ -316,7 +316,7 @@ func TestStartFailsInOneClearLine(t *testing.T) {
 		"tls":        {func(r *rig) { r.cfg.TLS.Cert, r.cfg.TLS.Key = "/none", "/none" }, "tls.cert and tls.key: "},
 	} {
 		other := *r
-		other.cfg.Dir = t.TempDir()
+		other.cfg.Dir, other.cfg.MQTT.Address, other.cfg.HTTPS.Address = t.TempDir(), "127.0.0.1:0", "127.0.0.1:0"
 		c.change(&other)
 		err := Run(t.Context(), other.cfg, zap.NewNop(), io.Discard)
 		require.ErrorContains(t, err, c.want, name)
