@@ -337,5 +337,6 @@ func TestS3_ViewingEndsWithTheMembershipAndNobodyElseNotices(t *testing.T) {
 	if len(st.Live.Sessions) != 1 || st.Live.Sessions[0].Member == "guest" || st.Live.WrongAnswers == 0 {
 		t.Errorf("the owner is told %+v", st.Live)
 	}
-	contiguous(t, "owner", owner.stop(t))
+	list := owner.stop(t)
+	contiguous(t, "owner", list, lostOf(t, s, "main"))
 }

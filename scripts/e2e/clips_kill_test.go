@@ -57,6 +57,7 @@ func TestR2_P5_CameraKilledAtRandomMoments(t *testing.T) {
 	everythingStored(t, r, st.opt.Dir)
 	gaps, clips := len(r.Gaps), len(r.Clips)
 	for _, b := range r.Boots("main") {
+		b.Lossy = deviceLost(s)
 		faults, _ := b.Frames()
 		for _, f := range faults {
 			violations++

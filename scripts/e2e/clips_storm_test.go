@@ -181,6 +181,7 @@ func TestR2_R8_EverythingArrivesOnceAfterTheStorm(t *testing.T) {
 	r := stopAndAudit(t, camera, keys, camera.Path("camera", "card"), st.opt.Dir)
 	everythingStored(t, r, st.opt.Dir)
 	for _, b := range r.Boots("main") {
+		b.Lossy = deviceLost(camera)
 		faults, _ := b.Frames()
 		for _, f := range faults {
 			t.Error(f)

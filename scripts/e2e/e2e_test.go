@@ -160,17 +160,18 @@ func TestM1_M2_M3_M4_M5_M7_M14_P1_P5_SimulatedCameraEndToEnd(t *testing.T) {
 	tcp := watch(t.Context(), live["main"], "tcp")
 	after(t, footage)
 	watched := tcp.stop(t)
+	lost := lostOf(t, s, "main")
 	clips := stopRecording(t, s, s.Path("clips"))
 	if err := sync.Stop(); err != nil {
 		t.Error(err)
 	}
 
-	contiguous(t, "viewer", watched)
+	contiguous(t, "viewer", watched, lost)
 	if want := int(footage/time.Second) * 25 * 95 / 100; len(watched) < want {
 		t.Errorf("the viewer saw %d pictures in %s, want at least %d", len(watched), footage, want)
 	}
 	recorded := decodeClips(t, clips)
-	contiguous(t, "clips", recorded)
+	contiguous(t, "clips", recorded, lost)
 	if first, last := recorded[0].frame, recorded[len(recorded)-1].frame; watched[0].frame < first || watched[len(watched)-1].frame > last {
 		t.Errorf("the viewer saw %d to %d, the clips hold %d to %d", watched[0].frame, watched[len(watched)-1].frame, first, last)
 	}

@@ -81,6 +81,10 @@ func lostOf(t *testing.T, s *stack.Stack, stream string) int {
 	return 0
 }
 
+// deviceLost tells whether the camera has said that its device loses frames: a busy
+// machine may hold up the simulated one.
+func deviceLost(s *stack.Stack) bool { return s.Logged(`"code": "stream.main.lost"`) }
+
 // changePictures is what happens before the viewers.
 func changePictures(t *testing.T, s *stack.Stack) {
 	t.Helper()
