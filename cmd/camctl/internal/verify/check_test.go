@@ -135,7 +135,6 @@ func TestR2_CheckOfAGoodFolder(t *testing.T) {
 // R2: each fault is named for what it is, and nothing else is.
 func TestR2_CheckNamesExactlyWhatIsWrong(t *testing.T) {
 	t.Parallel()
-	thief := newCamera(t)
 	for name, tt := range map[string]struct {
 		spoil func(s *shelf, k []fakecloud.Clip)
 		want  []string
@@ -159,7 +158,7 @@ func TestR2_CheckNamesExactlyWhatIsWrong(t *testing.T) {
 			s.put(k[1].Name+cloud.ExtManifest, []byte(k[2].Token))
 			s.put(k[2].Name+cloud.ExtManifest, []byte(k[1].Token))
 		}, []string{"foreign", "foreign", "missing 2-3"}, "of another clip", 3},
-		"a stranger's clip": {func(s *shelf, _ []fakecloud.Clip) { s.keep(clip(s.t, thief, nil)) }, []string{"foreign"}, "not by the expected key", 5},
+		"a stranger's clip": {func(s *shelf, _ []fakecloud.Clip) { s.keep(clip(s.t, newCamera(s.t), nil)) }, []string{"foreign"}, "not by the expected key", 5},
 		"another binding's": {func(s *shelf, _ []fakecloud.Clip) {
 			s.keep(clip(s.t, s.cam, func(m *cloud.Manifest, _ *cloud.ClipDetails) { m.Epoch = 2 }))
 		}, []string{"foreign"}, "another binding", 5},
@@ -175,6 +174,7 @@ func TestR2_CheckNamesExactlyWhatIsWrong(t *testing.T) {
 		}, []string{"order 6-6"}, "frames 1240 to 1249 are in clip 5 and in clip 6", 6},
 		"forged gap": {func(s *shelf, k []fakecloud.Clip) {
 			s.remove(k[1])
+			thief := newCamera(s.t)
 			clip(s.t, thief, nil)
 			clip(s.t, thief, nil)
 			g, err := thief.Gap(start, "main", cloud.GapRetention, []cloud.Span{{From: 2, To: 2}}, nil)
