@@ -50,7 +50,7 @@ type rig struct {
 	mu      sync.Mutex
 	asks    []ask
 	answer  []byte
-	capture bytes.Buffer
+	capture capture
 }
 
 func newRig(t *testing.T) *rig {
@@ -107,6 +107,24 @@ func (r *rig) start(addr string) {
 	case <-time.After(patience):
 		t.Fatal("broker not ready")
 	}
+}
+
+// capture is what the broker carried.
+type capture struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (c *capture) Write(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.b.Write(p)
+}
+
+func (c *capture) String() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.b.String()
 }
 
 func (r *rig) take(_ context.Context, s cloud.Serial, p []byte) []byte {

@@ -161,7 +161,7 @@ func TestDecrypt_CutOnlyIfSigned(t *testing.T) {
 	require.NoError(t, c.Decrypt(&out, bytes.NewReader(cut), cam.Secret, cloud.ClipDetails{Cut: true}))
 	require.Equal(t, 2*64<<10, out.Len())
 	refused(t, c.Decrypt(io.Discard, bytes.NewReader(cut), cam.Secret, cloud.ClipDetails{}), "does not decrypt")
-	refused(t, c.Decrypt(io.Discard, bytes.NewReader(append(cut[:len(cut)-1:len(cut)-1], 0)), cam.Secret, cloud.ClipDetails{Cut: true}), "does not decrypt")
+	refused(t, c.Decrypt(io.Discard, bytes.NewReader(append(cut[:len(cut)-1:len(cut)-1], cut[len(cut)-1]^1)), cam.Secret, cloud.ClipDetails{Cut: true}), "does not decrypt")
 
 	full := errors.New("disk full")
 	require.Equal(t, full, c.Decrypt(errWriter{full}, bytes.NewReader(whole), cam.Secret, cloud.ClipDetails{}))
