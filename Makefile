@@ -41,7 +41,7 @@ tools: ## what the tests need beyond Go
 	@sh scripts/tools.sh
 
 # What can be is compiled before: tests that keep time with other programs are not to meet it.
-test: tools lint build test-arm $(BIN)/gotestsum ## everything: as 32-bit ARM, then with the race detector
+test: tools lint build $(BIN)/gotestsum ## everything, with the race detector
 	CGO_ENABLED=1 $(GO) build -race ./...
 	CGO_ENABLED=1 $(BIN)/gotestsum --format pkgname -- -race -count=1 -p 3 -timeout 15m ./...
 
