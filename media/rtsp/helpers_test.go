@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -253,11 +254,18 @@ func (r *rig) client(transport gortsplib.Transport, path string) (*gortsplib.Cli
 	return c, desc
 }
 
+// receiveBuffer lets a client be held up for a moment by a busy machine; 0: the system's own size.
+func receiveBuffer() int {
+	b, _ := os.ReadFile("/proc/sys/net/core/rmem_max")
+	n, _ := strconv.Atoi(strings.TrimSpace(string(b)))
+	return min(n, 1<<20)
+}
+
 func (r *rig) tryClient(transport gortsplib.Transport, address string) (*gortsplib.Client, *description.Session, error) {
 	u, err := base.ParseURL(address)
 	require.NoError(r.t, err)
 	c := &gortsplib.Client{
-		Transport: &transport, ReadTimeout: patience, TLSConfig: &tls.Config{InsecureSkipVerify: true},
+		Transport: &transport, ReadTimeout: patience, TLSConfig: &tls.Config{InsecureSkipVerify: true}, UDPReadBufferSize: receiveBuffer(),
 		OnDecodeError: func(err error) { r.t.Error(err) },
 		OnPacketsLost: func(n uint64) { r.t.Errorf("%d packets lost", n) },
 	}
